@@ -1,0 +1,28 @@
+"""Strict numerics for every test and every doctest."""
+
+import os
+from collections.abc import Iterator
+
+import jax
+import pytest
+from hypothesis import settings
+
+os.environ["MPLBACKEND"] = "Agg"
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+settings.register_profile("ritzrelax", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("ritzrelax")
+
+# optax's Adam mixes integer counts with floats, which strict promotion refuses.
+FOLDERS_THAT_TRAIN = {"nets", "benchmarks", "examples"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run a test, with its fixtures of every scope, under strict dtype promotion."""
+    folders = set(item.path.relative_to(item.config.rootpath).parts)
+    promotion = "standard" if folders & FOLDERS_THAT_TRAIN else "strict"
+    with jax.numpy_dtype_promotion(promotion):
+        return (yield)

@@ -1,0 +1,17 @@
+"""JAX-accelerated solvers for elliptic problems, as lineax solvers."""
+
+from solvers.direct import FastDiagonalization as FastDiagonalization
+from solvers.grid import Boundary as Boundary
+from solvers.grid import Grid as Grid
+from solvers.iteration import Reason as Reason
+from solvers.iteration import as_preconditioner as as_preconditioner
+from solvers.krylov import ConjugateGradient as ConjugateGradient
+from solvers.operators import EllipticOperator as EllipticOperator
+from solvers.problems import Poisson as Poisson
+from solvers.relaxation.gauss_seidel import GaussSeidel as GaussSeidel
+from solvers.relaxation.gauss_seidel import Ordering as Ordering
+from solvers.relaxation.gauss_seidel import optimal_over_relaxation as optimal_over_relaxation
+from solvers.relaxation.jacobi import Jacobi as Jacobi
+from solvers.solution import Solution as Solution
+from solvers.solution import SolveError as SolveError
+from solvers.solution import solve as solve

@@ -1,0 +1,262 @@
+"""Grids of nodes on a box: what is known where, how far apart, and how to measure it."""
+
+import enum
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+
+class Boundary(enum.Enum):
+    """What holds on a side of the box."""
+
+    DIRICHLET = "u given"
+    NEUMANN = "a ∂u/∂n given"
+    PERIODIC = "wraps around"
+
+    def __repr__(self) -> str:
+        return f"Boundary.{self.name}"
+
+
+def is_traced(value: Any) -> bool:
+    """Say whether `value` is a tracer, whose numbers cannot be looked at."""
+    return isinstance(value, jax.core.Tracer)
+
+
+class Grid(eqx.Module):
+    """Vertex-centred grid on the box ∏ [lowerᵢ, upperᵢ] in 1-D, 2-D or 3-D.
+
+    An axis of n intervals has the nodes xⱼ = lower + j·h, j = 0…n, h = (upper − lower)/n; on a
+    periodic axis the last node is the first one and is left out. The *unknowns* are the nodes where u
+    is not given: n − 1 between two Dirichlet sides, n + 1 between two Neumann sides, n on a mixed or
+    periodic axis.
+
+    Args:
+        intervals: number of intervals, one per axis; in 1-D a plain integer does.
+        lower: lower corner of the box, one number for all axes or one per axis.
+        upper: upper corner, likewise.
+        boundary: one `Boundary` for all sides, or one entry per axis, each a `Boundary` or a
+            (low, high) pair. In 1-D a pair is (low, high).
+        dtype: precision of the coordinates, float32 or float64. The default is JAX's.
+
+    Raises:
+        ValueError: if an argument has the wrong length, sign or type, or an axis has no unknown.
+
+    Example:
+        >>> grid = Grid((4, 6), boundary=(Boundary.DIRICHLET, Boundary.PERIODIC))
+        >>> grid.shape, grid.full_shape
+        ((3, 6), (5, 6))
+        >>> Grid(10, lower=-1, upper=1).spacing
+        (0.2,)
+    """
+
+    intervals: tuple[int, ...] = eqx.field(static=True)
+    lower: tuple[float, ...] = eqx.field(static=True)
+    upper: tuple[float, ...] = eqx.field(static=True)
+    boundary: tuple[tuple[Boundary, Boundary], ...] = eqx.field(static=True)
+    dtype: np.dtype = eqx.field(static=True)
+
+    def __init__(
+        self,
+        intervals: int | Sequence[int],
+        lower: float | Sequence[float] = 0.0,
+        upper: float | Sequence[float] = 1.0,
+        boundary: Any = Boundary.DIRICHLET,
+        *,
+        dtype: Any = None,
+    ):
+        counts = (intervals,) if isinstance(intervals, Integral) else tuple(intervals)  # type: ignore
+        if not 1 <= len(counts) <= 3:
+            raise ValueError(f"intervals: expected 1, 2 or 3 axes, got {intervals!r}")
+        if not all(isinstance(n, Integral) and n >= 1 for n in counts):
+            raise ValueError(f"intervals: expected positive integers, got {intervals!r}")
+        self.intervals = tuple(int(n) for n in counts)
+        self.lower = _corner("lower", lower, len(counts))
+        self.upper = _corner("upper", upper, len(counts))
+        if any(low >= high for low, high in zip(self.lower, self.upper, strict=True)):
+            raise ValueError(f"upper: expected more than lower = {self.lower}, got {self.upper}")
+        self.boundary = _sides(boundary, len(counts))
+        self.dtype = np.dtype(jnp.result_type(float) if dtype is None else dtype)
+        if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
+            raise ValueError(f"dtype: expected float32 or float64, got {self.dtype}")
+        for axis, (n, sides) in enumerate(zip(self.intervals, self.boundary, strict=True)):
+            least = 1 if Boundary.NEUMANN in sides else 2
+            if n < least:
+                raise ValueError(
+                    f"intervals: axis {axis} needs at least {least} intervals between {sides}, got {n}"
+                )
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 1 to 3."""
+        return len(self.intervals)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance h of neighbouring nodes, per axis."""
+        box = zip(self.lower, self.upper, self.intervals, strict=True)
+        return tuple((high - low) / n for low, high, n in box)
+
+    @property
+    def cell_volume(self) -> float:
+        """∏ h, the volume that belongs to an inner node."""
+        return math.prod(self.spacing)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of unknowns, per axis."""
+        return tuple(stop - start for start, stop in map(self._range, range(self.ndim)))
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns."""
+        return math.prod(self.shape)
+
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """Number of nodes, those on the boundary too, per axis."""
+        axes = range(self.ndim)
+        return tuple(self.intervals[d] + (0 if self.is_periodic(d) else 1) for d in axes)
+
+    @property
+    def unknowns(self) -> tuple[slice, ...]:
+        """Slices that pick the unknowns out of a field on all nodes."""
+        return tuple(slice(*self._range(axis)) for axis in range(self.ndim))
+
+    def is_periodic(self, axis: int) -> bool:
+        """Say whether `axis` wraps around."""
+        return self.boundary[axis][0] is Boundary.PERIODIC
+
+    @property
+    def has_dirichlet_side(self) -> bool:
+        """Whether u is given anywhere; without that, −∇·(a∇u) is singular."""
+        return any(Boundary.DIRICHLET in sides for sides in self.boundary)
+
+    def nodes(self, axis: int) -> np.ndarray:
+        """Coordinates of all nodes along `axis`, shape `(full_shape[axis],)`, in double precision."""
+        steps = np.arange(self.full_shape[axis]) / self.intervals[axis]
+        return self.lower[axis] * (1 - steps) + self.upper[axis] * steps
+
+    def coordinates(self) -> tuple[jax.Array, ...]:
+        """One array per axis with that coordinate of every node, each of shape `full_shape`."""
+        axes = np.meshgrid(*map(self.nodes, range(self.ndim)), indexing="ij")
+        return tuple(jnp.asarray(x, self.dtype) for x in axes)
+
+    def row_weights(self, axis: int) -> np.ndarray:
+        """Fraction of a cell that each unknown has along `axis`: ½ on a Neumann side, 1 elsewhere."""
+        weights = np.ones(self.shape[axis])
+        low, high = self.boundary[axis]
+        weights[0] *= 0.5 if low is Boundary.NEUMANN else 1.0
+        weights[-1] *= 0.5 if high is Boundary.NEUMANN else 1.0
+        return weights
+
+    def norm(self, u: jax.Array) -> jax.Array:
+        """√(∏h)·‖u‖₂, the discrete L² norm of values at nodes."""
+        return jnp.sqrt(jnp.sum(u * u)) * jnp.asarray(math.sqrt(self.cell_volume), u.dtype)
+
+    def integral(self, field: jax.Array) -> jax.Array:
+        """∫ of a field on all nodes by the trapezoidal rule; shape `full_shape` to a scalar."""
+        for axis in reversed(range(self.ndim)):
+            weights = np.full(self.full_shape[axis], self.spacing[axis])
+            if not self.is_periodic(axis):
+                weights[[0, -1]] *= 0.5
+            field = field @ jnp.asarray(weights, field.dtype)
+        return field
+
+    def sample(self, name: str, value: Any) -> jax.Array:
+        """Values on all nodes of a number, an array on all nodes, or a callable of the coordinates.
+
+        Args:
+            name: of the argument, for the message.
+            value: number (returned as a scalar array), array of shape `full_shape`, or callable,
+                called once with `ndim` arrays of shape `full_shape`.
+
+        Raises:
+            ValueError: if the result is not a scalar or of shape `full_shape`, or is not real.
+        """
+        sampled = value(*self.coordinates()) if isinstance(value, Callable) else value
+        return as_real(name, sampled, self.dtype, ((), self.full_shape))
+
+    def restrict(self, name: str, u: Any) -> jax.Array:
+        """Read `u`, given at the unknowns or on all nodes, at the unknowns: shape `shape`.
+
+        Raises:
+            ValueError: naming `name`, if it has neither shape or is not real.
+        """
+        array = as_real(name, u, self.dtype, (self.shape, self.full_shape))
+        return array if array.shape == self.shape else array[self.unknowns]
+
+    def _range(self, axis: int) -> tuple[int, int]:
+        low, high = self.boundary[axis]
+        stop = self.intervals[axis] + (1 if high is Boundary.NEUMANN else 0)
+        return (1 if low is Boundary.DIRICHLET else 0), stop
+
+
+def as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]]) -> jax.Array:
+    """Turn `value` into a real array of one of the `shapes`, or raise a `ValueError` naming it."""
+    try:
+        array = jnp.asarray(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: expected numbers, got {type(value).__name__}") from error
+    if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
+    if array.shape not in shapes:
+        wanted = " or ".join(str(shape) for shape in shapes)
+        raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}")
+    return array.astype(dtype)
+
+
+def refuse(name: str, array: jax.Array, bad: Callable[[np.ndarray], Any], expected: str) -> None:
+    """Raise a `ValueError` if any concrete entry of `array` is `bad`; tracers pass unseen."""
+    if is_traced(array):
+        return
+    values = np.asarray(array)
+    wrong = np.asarray(bad(values)) | ~np.isfinite(values)
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0]) if values.ndim else ()
+        where = f" at index {place}" if place else ""
+        raise ValueError(f"{name}: expected {expected}, got {values[place]}{where}")
+
+
+def _corner(name: str, value: Any, ndim: int) -> tuple[float, ...]:
+    corner = (value,) * ndim if isinstance(value, Real) else tuple(value)
+    if len(corner) != ndim:
+        raise ValueError(f"{name}: expected {ndim} numbers, got {value!r}")
+    if not all(isinstance(x, Real) and math.isfinite(x) for x in corner):
+        raise ValueError(f"{name}: expected finite numbers, got {value!r}")
+    return tuple(float(x) for x in corner)
+
+
+def _sides(boundary: Any, ndim: int) -> tuple[tuple[Boundary, Boundary], ...]:
+    sides = []
+    for axis, entry in enumerate(per_axis("boundary", boundary, ndim)):
+        pair = (entry, entry) if isinstance(entry, Boundary) else entry
+        if not (isinstance(pair, tuple) and all(isinstance(side, Boundary) for side in pair)):
+            raise ValueError(
+                f"boundary: expected members of Boundary, got {entry!r} on axis {axis}"
+            )
+        if len(pair) != 2 or (Boundary.PERIODIC in pair and pair[0] is not pair[1]):
+            raise ValueError(f"boundary: axis {axis} has the impossible sides {pair!r}")
+        sides.append(pair)
+    return tuple(sides)
+
+
+def per_axis(name: str, value: Any, ndim: int) -> tuple[Any, ...]:
+    """Spread one value for all sides, or one entry per axis, to `ndim` entries.
+
+    In 1-D a pair is the (low, high) pair of the only axis.
+    """
+    if not isinstance(value, tuple | list):
+        return (value,) * ndim
+    entries = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
+    if ndim == 1 and len(entries) == 2:
+        return (entries,)
+    if len(entries) != ndim:
+        raise ValueError(f"{name}: expected one entry per axis ({ndim}), got {len(entries)}")
+    return entries

@@ -1,0 +1,276 @@
+"""The elliptic operator −∇·(a∇u) + c u on a grid, as a lineax operator."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+
+from solvers.grid import Boundary, Grid, as_real, is_traced, refuse
+
+
+class EllipticOperator(lx.AbstractLinearOperator):
+    """−∇·(a∇u) + c u with homogeneous boundary data, second order, symmetric.
+
+    On every unknown, with faces half-way to the neighbours and hᵢ the spacing,
+
+        (Au)_j = W_j · ( Σᵢ [a_{j−½}(u_j − u_{j−1}) + a_{j+½}(u_j − u_{j+1})]/(wᵢhᵢ²) + c_j u_j ),
+
+    where neighbours beyond a Dirichlet side are 0, a Neumann side has no outer face, wᵢ is ½ on a
+    Neumann side and 1 elsewhere and W = ∏wᵢ: interior rows are the equation as written, a row is
+    halved once for each Neumann side it lies on, and A = Aᵀ in the plain inner product. Nodal a gives
+    faces by the harmonic mean.
+
+    Args:
+        grid: where.
+        diffusion: a > 0. A number, a tuple of numbers (one per axis), an array on all nodes, or a
+            callable of the coordinates. May be traced.
+        reaction: c ≥ 0. A number, an array on all nodes, or a callable. May be traced; a traced c is
+            taken to make a problem without Dirichlet sides regular.
+
+    Attributes:
+        conductances: a/hᵢ² per axis, a scalar or an array on the faces, low to high, one more than
+            there are unknowns along that axis.
+        reaction: None where c is 0, else the scalar c or its values at the unknowns.
+        coupling: static; aᵢ/hᵢ² per axis relative to the largest, rounded to powers of √2. A traced
+            coefficient and a nodal one count as isotropic.
+
+    Raises:
+        ValueError: if a ≤ 0, c < 0, or a coefficient has the wrong shape.
+
+    Cost: one read of u and of each coefficient array, one write.
+
+    Example:
+        >>> operator = EllipticOperator(Grid(4))
+        >>> print(operator.mv(jnp.array([0.0, 1.0, 0.0])))
+        [-16.  32. -16.]
+    """
+
+    grid: Grid
+    conductances: tuple[jax.Array, ...]
+    reaction: jax.Array | None
+    coupling: tuple[float, ...] = eqx.field(static=True)
+
+    def __init__(self, grid: Grid, diffusion: Any = 1.0, reaction: Any = 0.0):
+        self.grid = grid
+        values = _diffusion_per_axis(grid, diffusion)
+        self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(values))
+        self.reaction = _reaction(grid, reaction)
+        self.coupling = _coupling(grid, values)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether a (per axis) and c are single numbers."""
+        reaction_ndim = 0 if self.reaction is None else self.reaction.ndim
+        return reaction_ndim == 0 and all(c.ndim == 0 for c in self.conductances)
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether constants are the null space: c = 0 and no Dirichlet side."""
+        return self.reaction is None and not self.grid.has_dirichlet_side
+
+    @property
+    def is_bipartite(self) -> bool:
+        """Whether nodes fall into two colours with no neighbours of one colour."""
+        grid = self.grid
+        return not any(grid.is_periodic(d) and grid.intervals[d] % 2 for d in range(grid.ndim))
+
+    def extend(self, u: jax.Array) -> jax.Array:
+        """Put one ghost value round `u`: 0, or on a periodic axis the value from the other side."""
+        p = jnp.pad(u, 1)
+        for axis in range(self.grid.ndim):
+            if self.grid.is_periodic(axis):
+                stop = p.shape[axis] - 1
+                low = jax.lax.slice_in_dim(p, 1, 2, axis=axis)
+                high = jax.lax.slice_in_dim(p, stop - 1, stop, axis=axis)
+                p = jax.lax.dynamic_update_slice_in_dim(p, high, 0, axis)
+                p = jax.lax.dynamic_update_slice_in_dim(p, low, stop, axis)
+        return p
+
+    def shrink(self, p: jax.Array) -> jax.Array:
+        """Take the ghost values off again, the inverse of `extend`."""
+        return p[(slice(1, -1),) * self.grid.ndim]
+
+    def stencil(self, p: jax.Array) -> jax.Array:
+        """A u of an extended u: the one place where the equation is written down.
+
+        Differences are formed before they are multiplied, so that a smooth u loses no digits.
+        """
+        u = self.shrink(p)
+        rows = None if self.reaction is None else self.reaction * u
+        for axis in range(self.grid.ndim):
+            low, high = self.face_pair(axis)
+            to_low, to_high = u - _neighbour(p, axis, -1), u - _neighbour(p, axis, 1)
+            flow = low * (to_low + to_high) if low is high else low * to_low + high * to_high
+            rows = flow if rows is None else rows + flow
+        assert rows is not None
+        return self.weigh(rows)
+
+    def face_pair(self, axis: int) -> tuple[jax.Array, jax.Array]:
+        """Coefficients a/(wᵢhᵢ²) towards the low and the high neighbour along `axis`.
+
+        They broadcast to `grid.shape`; without a Neumann side and with constant a they are one scalar.
+        """
+        conductance = self.conductances[axis]
+        sides, size = self.grid.boundary[axis], self.grid.shape[axis]
+        shares = 1 / self.grid.row_weights(axis)
+        if conductance.ndim > 0:
+            low = jax.lax.slice_in_dim(conductance, 0, size, axis=axis)
+            high = jax.lax.slice_in_dim(conductance, 1, size + 1, axis=axis)
+            if Boundary.NEUMANN not in sides:
+                return low, high
+            share = self._along(shares, axis)
+            return low * share, high * share
+        if Boundary.NEUMANN not in sides:
+            return conductance, conductance
+        faces = _open_faces(self.grid, axis)
+        low, high = faces[:-1] * shares, faces[1:] * shares
+        return conductance * self._along(low, axis), conductance * self._along(high, axis)
+
+    def weigh(self, rows: jax.Array) -> jax.Array:
+        """W · rows: halve a row once for each Neumann side it lies on."""
+        for axis, sides in enumerate(self.grid.boundary):
+            if Boundary.NEUMANN in sides:
+                rows = rows * self._along(self.grid.row_weights(axis), axis)
+        return rows
+
+    def diagonal(self) -> jax.Array:
+        """The diagonal D, a scalar where all rows are alike, else of shape `grid.shape`."""
+        pairs = [self.face_pair(axis) for axis in range(self.grid.ndim)]
+        total = sum((low + high for low, high in pairs), jnp.zeros((), self.grid.dtype))
+        return self.weigh(total if self.reaction is None else total + self.reaction)
+
+    def _along(self, values: np.ndarray, axis: int) -> jax.Array:
+        shape = [1] * self.grid.ndim
+        shape[axis] = -1
+        return jnp.asarray(values.reshape(shape), self.grid.dtype)
+
+    # What lineax asks of an operator.
+
+    def mv(self, vector: jax.Array) -> jax.Array:
+        """A u, shape `grid.shape`."""
+        return self.stencil(self.extend(vector))
+
+    def as_matrix(self) -> jax.Array:
+        """A as a dense matrix of N² entries, for looking at and for tests."""
+        size = self.grid.size
+        basis = jnp.eye(size, dtype=self.grid.dtype).reshape(size, *self.grid.shape)
+        return jax.vmap(self.mv)(basis).reshape(size, size)
+
+    def transpose(self) -> "EllipticOperator":
+        return self
+
+    def in_structure(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(self.grid.shape, self.grid.dtype)
+
+    def out_structure(self) -> jax.ShapeDtypeStruct:
+        return self.in_structure()
+
+
+@lx.linearise.register(EllipticOperator)
+@lx.materialise.register(EllipticOperator)
+@lx.conj.register(EllipticOperator)
+def _(operator: EllipticOperator) -> EllipticOperator:
+    return operator
+
+
+@lx.diagonal.register(EllipticOperator)
+def _(operator: EllipticOperator) -> jax.Array:
+    return jnp.broadcast_to(operator.diagonal(), operator.grid.shape).reshape(-1)
+
+
+@lx.tridiagonal.register(EllipticOperator)
+def _(operator: EllipticOperator) -> tuple[jax.Array, jax.Array, jax.Array]:
+    grid = operator.grid
+    low, high = (operator.weigh(jnp.broadcast_to(c, grid.shape)) for c in operator.face_pair(0))
+    return lx.diagonal(operator), -low[1:], -high[:-1]
+
+
+@lx.is_symmetric.register(EllipticOperator)
+@lx.is_positive_semidefinite.register(EllipticOperator)
+def _(operator: EllipticOperator) -> bool:
+    return True
+
+
+@lx.is_tridiagonal.register(EllipticOperator)
+def _(operator: EllipticOperator) -> bool:
+    return operator.grid.ndim == 1 and not operator.grid.is_periodic(0)
+
+
+@lx.is_diagonal.register(EllipticOperator)
+@lx.is_lower_triangular.register(EllipticOperator)
+@lx.is_upper_triangular.register(EllipticOperator)
+@lx.has_unit_diagonal.register(EllipticOperator)
+@lx.is_negative_semidefinite.register(EllipticOperator)
+def _(operator: EllipticOperator) -> bool:
+    return False
+
+
+def _neighbour(p: jax.Array, axis: int, shift: int) -> jax.Array:
+    """The unknowns' neighbours along `axis` in an extended array."""
+    starts = [1 + (shift if d == axis else 0) for d in range(p.ndim)]
+    return p[tuple(slice(s, s + n - 2) for s, n in zip(starts, p.shape, strict=True))]
+
+
+def _open_faces(grid: Grid, axis: int) -> np.ndarray:
+    """1 for each face along `axis`, 0 for the outer face of a Neumann side; unknowns + 1 of them."""
+    faces = np.ones(grid.shape[axis] + 1)
+    low, high = grid.boundary[axis]
+    faces[0] *= low is not Boundary.NEUMANN
+    faces[-1] *= high is not Boundary.NEUMANN
+    return faces
+
+
+def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array, ...]:
+    """One scalar or nodal array per axis."""
+    if isinstance(diffusion, Sequence):
+        if len(diffusion) != grid.ndim:
+            raise ValueError(f"diffusion: expected {grid.ndim} numbers, got {len(diffusion)}")
+        values = tuple(as_real("diffusion", a, grid.dtype, ((),)) for a in diffusion)
+    else:
+        values = (grid.sample("diffusion", diffusion),) * grid.ndim
+    for a in values:
+        refuse(
+            "diffusion", a, lambda x: x <= 0, "a positive finite number (the problem is elliptic)"
+        )
+    return values
+
+
+def _conductance(grid: Grid, axis: int, a: jax.Array) -> jax.Array:
+    """a/hᵢ² as a scalar, or on the faces along `axis` by the harmonic mean of the nodes."""
+    h2 = jnp.asarray(grid.spacing[axis] ** 2, grid.dtype)
+    if a.ndim == 0:
+        return a / h2
+    across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
+    a = a[across]
+    low, high = a, jnp.roll(a, -1, axis)
+    faces = 2 * low * high / (low + high)  # the last one joins the last node and the first
+    if grid.is_periodic(axis):
+        faces = jnp.concatenate([jax.lax.slice_in_dim(faces, -1, None, axis=axis), faces], axis)
+        return faces / h2
+    faces = jax.lax.slice_in_dim(faces, 0, grid.intervals[axis], axis=axis)
+    closed = [int(side is Boundary.NEUMANN) for side in grid.boundary[axis]]
+    widths = [closed if d == axis else (0, 0) for d in range(grid.ndim)]
+    return jnp.pad(faces, widths) / h2
+
+
+def _reaction(grid: Grid, reaction: Any) -> jax.Array | None:
+    c = grid.sample("reaction", reaction)
+    refuse(
+        "reaction", c, lambda x: x < 0, "a finite number that is not negative (c < 0 is Helmholtz)"
+    )
+    if not is_traced(c) and not np.asarray(c).any():
+        return None
+    return c if c.ndim == 0 else c[grid.unknowns]
+
+
+def _coupling(grid: Grid, values: tuple[jax.Array, ...]) -> tuple[float, ...]:
+    known = all(a.ndim == 0 and not is_traced(a) for a in values)
+    a = [float(x) if known else 1.0 for x in values]
+    strengths = [x / h**2 for x, h in zip(a, grid.spacing, strict=True)]
+    largest = max(strengths)
+    return tuple(2.0 ** (round(2 * math.log2(s / largest)) / 2) for s in strengths)

@@ -1,0 +1,165 @@
+"""The Poisson problem: an operator, a right-hand side, and what holds on the boundary."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvers.grid import Boundary, Grid, as_real, is_traced, per_axis, refuse
+from solvers.operators import EllipticOperator
+
+
+class Poisson(eqx.Module):
+    """−∇·(a∇u) + c u = f on a grid, u = g on Dirichlet sides, a ∂u/∂n = q on Neumann sides.
+
+    The discrete problem is A u = b with `operator` A and `rhs` b, which has the boundary data in it:
+
+        b = W·(f + Σ q/(wᵢhᵢ)) − A g,   g extended by 0 to the unknowns,   W and wᵢ as in the operator.
+
+    Args:
+        grid: where.
+        source: f. A number, an array on all nodes (`grid.full_shape`), or a callable of the
+            coordinates, called once with arrays of that shape.
+        diffusion: a > 0. As `source`, or a tuple of one number per axis.
+        reaction: c ≥ 0. As `source`.
+        boundary_values: g. As `source`; only values on Dirichlet sides are used.
+        flux: q, outward. One value for all Neumann sides, or one or a (low, high) pair per axis, each a
+            number, an array on that side's nodes (`full_shape` without the axis), or a callable of the
+            coordinates. In 1-D a pair is (low, high).
+
+    Attributes:
+        operator: A.
+        rhs: b, shape `grid.shape`.
+        boundary_field: g at the Dirichlet nodes and 0 at the unknowns, shape `grid.full_shape`.
+        source, diffusion, reaction, boundary_values: as given, for use off the grid.
+        flux: per axis a (low, high) pair of what was given; None where the side is not Neumann.
+
+    Raises:
+        ValueError: for shapes, signs, or concrete values that are not finite; traced values are only
+            met by the solver, which gives a status.
+
+    Example:
+        >>> problem = Poisson(Grid(4), source=1.0, boundary_values=lambda x: x)
+        >>> print(problem.rhs)
+        [ 1.  1. 17.]
+    """
+
+    operator: EllipticOperator
+    rhs: jax.Array
+    boundary_field: jax.Array
+    source: Any
+    diffusion: Any
+    reaction: Any
+    boundary_values: Any
+    flux: tuple[tuple[Any, Any], ...]
+
+    def __init__(
+        self,
+        grid: Grid,
+        source: Any,
+        *,
+        diffusion: Any = 1.0,
+        reaction: Any = 0.0,
+        boundary_values: Any = 0.0,
+        flux: Any = 0.0,
+    ):
+        self.source, self.diffusion, self.reaction = source, diffusion, reaction
+        self.boundary_values = boundary_values
+        self.operator = EllipticOperator(grid, diffusion, reaction)
+        self.flux = _flux_pairs(grid, flux)
+        self.boundary_field = _boundary_field(grid, boundary_values)
+        self.rhs = self._right_hand_side()
+
+    @property
+    def grid(self) -> Grid:
+        """Where the problem is posed."""
+        return self.operator.grid
+
+    def field(self, u: jax.Array) -> jax.Array:
+        """Put the given boundary values round the unknowns: `grid.shape` to `grid.full_shape`."""
+        if u.shape != self.grid.shape:
+            raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
+        return self.boundary_field.astype(u.dtype).at[self.grid.unknowns].set(u)
+
+    def residual(self, u: Any) -> jax.Array:
+        """b − A u; `u` at the unknowns or on all nodes, the result of shape `grid.shape`."""
+        return self.rhs - self.operator.mv(self.grid.restrict("u", u))
+
+    def energy(self, u: Any) -> jax.Array:
+        """∏h·(½ uᵀA u − bᵀu), the discrete Ritz energy, least at the discrete solution."""
+        v = self.grid.restrict("u", u)
+        return self.grid.cell_volume * jnp.sum(v * (self.operator.mv(v) / 2 - self.rhs))
+
+    def _right_hand_side(self) -> jax.Array:
+        grid, operator = self.grid, self.operator
+        source = grid.sample("source", self.source)
+        refuse("source", source, lambda x: False, "finite values")
+        rows = jnp.broadcast_to(source, grid.full_shape)[grid.unknowns]
+        for axis, pair in enumerate(self.flux):
+            for side, flux in enumerate(pair):
+                if flux is not None:
+                    at = tuple(-side if d == axis else slice(None) for d in range(grid.ndim))
+                    share = 2 / grid.spacing[axis]  # 1/(wᵢhᵢ), wᵢ = ½
+                    rows = rows.at[at].add(share * _side_values(grid, axis, side, flux))
+        ghosts = _ghosts(grid, self.boundary_field)
+        return operator.weigh(rows) - operator.stencil(ghosts)
+
+
+def _boundary_field(grid: Grid, boundary_values: Any) -> jax.Array:
+    values = jnp.broadcast_to(grid.sample("boundary_values", boundary_values), grid.full_shape)
+    given = np.ones(grid.full_shape, bool)
+    given[grid.unknowns] = False
+    if not given.any() and (isinstance(boundary_values, Callable) or _is_nonzero(values)):
+        raise ValueError("boundary_values: given, but no side of the grid is Boundary.DIRICHLET")
+    values = jnp.where(given, values, 0)
+    refuse("boundary_values", values, lambda x: False, "finite values on Dirichlet sides")
+    return values
+
+
+def _is_nonzero(values: jax.Array) -> bool:
+    return not is_traced(values) and bool(np.asarray(values).any())
+
+
+def _ghosts(grid: Grid, boundary_field: jax.Array) -> jax.Array:
+    """Zero unknowns with the Dirichlet values round them, in the shape of `operator.extend`."""
+    ghosts = boundary_field
+    for axis in range(grid.ndim):
+        missing = [int(side is not Boundary.DIRICHLET) for side in grid.boundary[axis]]
+        ghosts = jnp.pad(ghosts, [missing if d == axis else (0, 0) for d in range(grid.ndim)])
+    return ghosts
+
+
+def _flux_pairs(grid: Grid, flux: Any) -> tuple[tuple[Any, Any], ...]:
+    pairs = []
+    for axis, entry in enumerate(per_axis("flux", flux, grid.ndim)):
+        is_pair = isinstance(entry, tuple)
+        pair = entry if is_pair else (entry, entry)
+        if len(pair) != 2:
+            raise ValueError(f"flux: expected a (low, high) pair for axis {axis}, got {entry!r}")
+        kept = []
+        for name, value, side in zip(("low", "high"), pair, grid.boundary[axis], strict=True):
+            is_neumann = side is Boundary.NEUMANN
+            if is_pair and not is_neumann and not (value is None or np.all(np.equal(value, 0))):
+                raise ValueError(
+                    f"flux: given on the {name} side of axis {axis}, which is {side!r}"
+                )
+            kept.append((0.0 if value is None else value) if is_neumann else None)
+        pairs.append(tuple(kept))
+    return tuple(pairs)
+
+
+def _side_values(grid: Grid, axis: int, side: int, flux: Any) -> jax.Array:
+    """Flux at the unknowns of one side, a scalar or of `grid.shape` without `axis`."""
+
+    def off(items: tuple[Any, ...]) -> tuple[Any, ...]:
+        return items[:axis] + items[axis + 1 :]
+
+    if isinstance(flux, Callable):
+        flux = flux(*(jnp.take(x, -side, axis=axis) for x in grid.coordinates()))
+    shape = off(grid.full_shape)
+    values = as_real("flux", flux, grid.dtype, ((), shape))
+    refuse("flux", values, lambda x: False, "finite values")
+    return jnp.broadcast_to(values, shape)[off(grid.unknowns)]

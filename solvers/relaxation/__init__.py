@@ -1,0 +1,1 @@
+"""Relaxations, one method a file."""

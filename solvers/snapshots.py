@@ -1,0 +1,41 @@
+"""What any training shows of itself: a stream of snapshots, of which networks are one kind."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+
+from solvers.grid import Grid
+
+
+class Snapshot(NamedTuple):
+    """A moment of a training.
+
+    Attributes:
+        step: optimiser steps taken.
+        seconds: time spent in them, without compilation.
+        evaluate: `evaluate(grid)` gives u on all nodes of `grid`, shape `grid.full_shape`, in the
+            grid's precision. It does the work when called, and whoever calls it pays for it.
+        state: whatever the training needs to go on from here; an immutable pytree.
+    """
+
+    step: int
+    seconds: float
+    evaluate: Callable[[Grid], jax.Array]
+    state: Any = None
+
+
+@runtime_checkable
+class CoolableTraining(Protocol):
+    """A training that can let its optimiser come to rest.
+
+    Any iterable of `Snapshot`s is a training: iterating starts afresh, the first snapshot is of
+    step 0. One that also has `cool_down` lets the scheduler quieten the optimiser's noise before a
+    handover.
+    """
+
+    def __iter__(self) -> Iterator[Snapshot]: ...
+
+    def cool_down(self, snapshot: Snapshot) -> Snapshot:
+        """Go on from `snapshot` with a step size that falls to zero; the cost is in `seconds`."""
+        ...

@@ -1,0 +1,278 @@
+"""`solve`, the front door: a problem and a method in, a checked solution out."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+
+from solvers.direct import FastDiagonalization
+from solvers.grid import Grid, is_traced
+from solvers.iteration import Reason, lineax_result
+from solvers.krylov import ConjugateGradient
+from solvers.operators import EllipticOperator
+from solvers.problems import Poisson
+from solvers.relaxation.jacobi import Jacobi
+
+
+class Solution(eqx.Module):
+    """What `solve` gives back.
+
+    Attributes:
+        field: u on all nodes, the boundary too, shape `grid.full_shape`.
+        value: u at the unknowns, shape `grid.shape`.
+        result: lineax's result; `reason` is the exact one.
+        reason: a `Reason`, whose message says what to do.
+        num_steps: steps taken.
+        residual_norms: √(∏h)·‖b − Au‖₂ at `residual_steps`, both padded with −1: the first belongs to
+            the initial guess and the last used one to `value`. `history` is without the padding.
+        removed_mean: what had to be taken from the mean of the source of a singular problem, else 0.
+        operator: of the problem.
+        method: name of the method, static.
+    """
+
+    field: jax.Array
+    value: jax.Array
+    result: Any
+    reason: Any
+    num_steps: jax.Array
+    residual_norms: jax.Array
+    residual_steps: jax.Array
+    removed_mean: jax.Array
+    operator: EllipticOperator
+    method: str = eqx.field(static=True)
+
+    @property
+    def grid(self) -> Grid:
+        return self.operator.grid
+
+    def history(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and residual norms without the padding; outside jit and vmap only."""
+        steps = np.asarray(self.residual_steps)
+        used = steps >= 0
+        return steps[used], np.asarray(self.residual_norms)[used]
+
+    def gradient(self) -> tuple[jax.Array, ...]:
+        """∂u/∂xᵢ on all nodes, one array of `grid.full_shape` per axis.
+
+        Second order: central differences, one-sided ones of three nodes on the boundary.
+        """
+        return tuple(_derivative(self.field, self.grid, axis) for axis in range(self.grid.ndim))
+
+    def flux(self) -> tuple[jax.Array, ...]:
+        """−a ∂u/∂xᵢ on the faces between nodes along axis i, low to high, at the unknowns across.
+
+        These are the fluxes that the scheme balances; `grid.intervals[i]` faces along axis i.
+        """
+        return tuple(_face_flux(self.operator, self.field, axis) for axis in range(self.grid.ndim))
+
+    def evaluate(self, *points: Any) -> jax.Array:
+        """u at any points by multilinear interpolation, second order.
+
+        Args:
+            points: one array per axis, of equal shape; outside the box gives NaN, but for periodic
+                axes, which wrap.
+        """
+        grid, field = self.grid, self.field
+        if len(points) != grid.ndim:
+            raise ValueError(f"points: expected {grid.ndim} arrays, got {len(points)}")
+        coordinates, inside = [], jnp.ones((), bool)
+        for axis, x in enumerate(points):
+            n = grid.intervals[axis]
+            t = (jnp.asarray(x, grid.dtype) - grid.lower[axis]) / grid.spacing[axis]
+            if grid.is_periodic(axis):
+                t = jnp.mod(t, n)
+                first = jax.lax.slice_in_dim(field, 0, 1, axis=axis)
+                field = jnp.concatenate([field, first], axis)
+            slack = n * 4 * jnp.finfo(grid.dtype).eps
+            inside = inside & (t >= -slack) & (t <= n + slack)
+            coordinates.append(jnp.clip(t, 0, n))
+        values = jax.scipy.ndimage.map_coordinates(field, coordinates, order=1, mode="nearest")
+        return jnp.where(inside, values, jnp.nan)
+
+    def __str__(self) -> str:
+        steps, norms = self.history()
+        return (
+            f"{self.method}: {int(self.num_steps)} steps, residual {norms[0]:.2e} → {norms[-1]:.2e}. "
+            f"{Reason[self.reason]}"
+        )
+
+
+class SolveError(RuntimeError):
+    """A solve that failed, with the reason and the `solution` as far as it came."""
+
+    def __init__(self, message: str, solution: Solution):
+        super().__init__(message)
+        self.solution = solution
+
+
+def solve(
+    problem: Poisson,
+    method: lx.AbstractLinearSolver | None = None,
+    *,
+    initial: Any = None,
+    throw: bool = True,
+) -> Solution:
+    """Solve A u = b.
+
+    A problem without Dirichlet sides and reaction has a solution only if its data balance, Σb = 0, and
+    then many. Data that balance exactly do so on the grid up to O(h²): an excess
+    |Σb| ≤ max(10 Σ(h/L)², 100 ε)·Σ|b| is taken from the mean and reported, a larger one is refused. The
+    solution with ∫u = 0 is returned.
+
+    Args:
+        problem: what to solve.
+        method: any method of this package, or any lineax solver. The default is `FastDiagonalization`
+            for constant coefficients and else `ConjugateGradient` with Jacobi as preconditioner;
+            `solution.method` names it.
+        initial: initial guess, at the unknowns or on all nodes; zero by default. It changes the way
+            to the solution only: no gradient goes through it.
+        throw: raise when the solve fails. Inside jit, vmap and grad that is equinox's error; outside,
+            `SolveError`. With False look at `solution.result`.
+
+    Raises:
+        SolveError: the method did not converge.
+        ValueError: data that cannot be: shapes, NaN, no balance.
+
+    Example:
+        >>> from solvers import Grid
+        >>> solution = solve(Poisson(Grid(8), source=2.0))
+        >>> print(solution.field[4].round(6), solution.method)
+        0.25 FastDiagonalization
+    """
+    if not isinstance(problem, Poisson):
+        raise ValueError(f"problem: expected a Poisson, got {type(problem).__name__}")
+    operator, b = problem.operator, problem.rhs
+    method = _pick(operator) if method is None else method
+    if not isinstance(method, lx.AbstractLinearSolver):
+        raise ValueError(f"method: expected a solver such as Jacobi(), got {method!r}")
+    options = {}
+    if initial is not None:
+        options["y0"] = jax.lax.stop_gradient(problem.grid.restrict("initial", initial))
+    traced = any(
+        map(is_traced, jax.tree.leaves((operator, b, problem.boundary_field, method, options)))
+    )
+    excess, balances = _balance(operator, b)
+    if not traced and not bool(balances):
+        raise ValueError(
+            f"source: the mean of source and flux is {float(excess):.3g}, but without a Dirichlet side "
+            "or a reaction only data of mean 0 have a solution; subtract it from the source"
+        )
+    if operator.is_singular:
+        b = b - jnp.mean(b)
+    solved = lx.linear_solve(operator, b, method, options=options, throw=False)
+    ours = solved.stats.get("reason")
+    reason = _reason_of(solved.result) if ours is None else ours
+    reason = Reason.where(balances, reason, Reason.incompatible)
+    result = lineax_result(reason)
+    solution = _assemble(problem, solved, reason, result, excess, type(method).__name__)
+    if not throw:
+        return solution
+    if traced:
+        return result.error_if(solution, reason != Reason.converged)
+    if bool(reason != Reason.converged):
+        raise SolveError(_explain(solution, method, b), solution) from None
+    return solution
+
+
+def _pick(operator: EllipticOperator) -> lx.AbstractLinearSolver:
+    if operator.is_constant:
+        return FastDiagonalization()
+    return ConjugateGradient(preconditioner=Jacobi())
+
+
+def _balance(operator: EllipticOperator, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean of the source that has to go, and whether it is as small as it should be."""
+    if not operator.is_singular:
+        return jnp.zeros((), b.dtype), jnp.ones((), bool)
+    grid = operator.grid
+    box = zip(grid.spacing, grid.lower, grid.upper, strict=True)
+    order = 10 * sum((h / (high - low)) ** 2 for h, low, high in box)
+    share = max(order, 100 * float(jnp.finfo(b.dtype).eps))
+    volume = np.prod(np.subtract(grid.upper, grid.lower)).item()
+    excess = jnp.sum(b) * grid.cell_volume / volume
+    return excess, ~(jnp.abs(jnp.sum(b)) > share * jnp.sum(jnp.abs(b)))
+
+
+def _assemble(
+    problem: Poisson, solved: lx.Solution, reason: Any, result: Any, excess: jax.Array, method: str
+) -> Solution:
+    field = problem.field(solved.value)
+    if problem.operator.is_singular:
+        ones = jnp.ones(problem.grid.full_shape, field.dtype)
+        field = field - problem.grid.integral(field) / problem.grid.integral(ones)
+    stats = solved.stats
+    nothing = jnp.full(1, -1)
+    return Solution(
+        field=field,
+        value=field[problem.grid.unknowns],
+        result=result,
+        reason=reason,
+        num_steps=jnp.asarray(stats.get("num_steps", 1), jnp.int32),
+        residual_norms=stats.get("residual_norms", nothing.astype(field.dtype)),
+        residual_steps=stats.get("residual_steps", nothing.astype(jnp.int32)),
+        removed_mean=excess,
+        operator=problem.operator,
+        method=method,
+    )
+
+
+def _reason_of(result: Any) -> Any:
+    """The reason behind the result of one of lineax's own solvers."""
+    reason = Reason.where(result == lx.RESULTS.successful, Reason.converged, Reason.max_steps)
+    for theirs, ours in (
+        (lx.RESULTS.singular, Reason.singular),
+        (lx.RESULTS.breakdown, Reason.diverged),
+        (lx.RESULTS.stagnation, Reason.stagnated),
+        (lx.RESULTS.nonfinite_input, Reason.nonfinite_input),
+    ):
+        reason = Reason.where(result == theirs, ours, reason)
+    return reason
+
+
+def _explain(solution: Solution, method: Any, b: jax.Array) -> str:
+    """Say how far the solve came, and how long it would have taken."""
+    steps, norms = solution.history()
+    scale = float(solution.grid.norm(b))
+    message = f"{solution.method} failed after {int(solution.num_steps)} steps"
+    if len(steps) > 1 and scale > 0:
+        message += f" at a relative residual of {norms[-1] / scale:.2e}"
+        rtol = float(getattr(method, "rtol", 0))
+        rate = np.log(norms[-1] / norms[-2]) / (steps[-1] - steps[-2]) if norms[-1] > 0 else 0.0
+        if rate < 0 and 0 < rtol < norms[-1] / scale and bool(solution.reason == Reason.max_steps):
+            more = np.log(rtol * scale / norms[-1]) / rate
+            message += f" (to {rtol:.1e} about {more:.2g} more at the present rate)"
+    return f"{message}. {Reason[solution.reason]}"
+
+
+def _derivative(field: jax.Array, grid: Grid, axis: int) -> jax.Array:
+    h = grid.spacing[axis]
+    u = jnp.moveaxis(field, axis, 0)
+    if grid.is_periodic(axis):
+        slope = (jnp.roll(u, -1, 0) - jnp.roll(u, 1, 0)) / (2 * h)
+    elif u.shape[0] == 2:
+        slope = jnp.broadcast_to((u[1:] - u[:-1]) / h, u.shape)
+    else:
+        inner = (u[2:] - u[:-2]) / (2 * h)
+        low = (-3 * u[:1] + 4 * u[1:2] - u[2:3]) / (2 * h)
+        high = (3 * u[-1:] - 4 * u[-2:-1] + u[-3:-2]) / (2 * h)
+        slope = jnp.concatenate([low, inner, high])
+    return jnp.moveaxis(slope, 0, axis)
+
+
+def _face_flux(operator: EllipticOperator, field: jax.Array, axis: int) -> jax.Array:
+    grid = operator.grid
+    across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
+    u = field[across]
+    if grid.is_periodic(axis):
+        u = jnp.concatenate([u, jax.lax.slice_in_dim(u, 0, 1, axis=axis)], axis)
+    conductance = operator.conductances[axis]
+    if conductance.ndim > 0:
+        # Periodic arrays hold the wrapping face twice; Neumann sides a closed one.
+        first = 1 if grid.is_periodic(axis) or grid.unknowns[axis].start == 0 else 0
+        conductance = jax.lax.slice_in_dim(
+            conductance, first, first + grid.intervals[axis], axis=axis
+        )
+    return -conductance * grid.spacing[axis] * jnp.diff(u, axis=axis)
