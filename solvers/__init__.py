@@ -15,3 +15,9 @@ from solvers.relaxation.jacobi import Jacobi as Jacobi
 from solvers.solution import Solution as Solution
 from solvers.solution import SolveError as SolveError
 from solvers.solution import solve as solve
+from solvers import gallery as gallery
+from solvers import spectrum as spectrum
+from solvers.hybrid import FixedHandoff as FixedHandoff
+from solvers.hybrid import Hybrid as Hybrid
+from solvers.hybrid import SpectralHandoff as SpectralHandoff
+from solvers.hybrid import advise as advise

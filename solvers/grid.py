@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -71,25 +71,20 @@ class Grid(eqx.Module):
         *,
         dtype: Any = None,
     ):
-        counts = (intervals,) if isinstance(intervals, Integral) else tuple(intervals)  # type: ignore
-        if not 1 <= len(counts) <= 3:
-            raise ValueError(f"intervals: expected 1, 2 or 3 axes, got {intervals!r}")
-        if not all(isinstance(n, Integral) and n >= 1 for n in counts):
-            raise ValueError(f"intervals: expected positive integers, got {intervals!r}")
-        self.intervals = tuple(int(n) for n in counts)
+        self.intervals = _counts(intervals)
+        counts = self.intervals
         self.lower = _corner("lower", lower, len(counts))
         self.upper = _corner("upper", upper, len(counts))
         if any(low >= high for low, high in zip(self.lower, self.upper, strict=True)):
             raise ValueError(f"upper: expected more than lower = {self.lower}, got {self.upper}")
         self.boundary = _sides(boundary, len(counts))
-        self.dtype = np.dtype(jnp.result_type(float) if dtype is None else dtype)
-        if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
-            raise ValueError(f"dtype: expected float32 or float64, got {self.dtype}")
+        self.dtype = _precision(dtype)
         for axis, (n, sides) in enumerate(zip(self.intervals, self.boundary, strict=True)):
             least = 1 if Boundary.NEUMANN in sides else 2
             if n < least:
                 raise ValueError(
-                    f"intervals: axis {axis} needs at least {least} intervals between {sides}, got {n}"
+                    f"intervals: axis {axis} needs at least {least} of them between the sides "
+                    f"{sides}, got {n}"
                 )
 
     @property
@@ -166,7 +161,9 @@ class Grid(eqx.Module):
             weights = np.full(self.full_shape[axis], self.spacing[axis])
             if not self.is_periodic(axis):
                 weights[[0, -1]] *= 0.5
-            field = field @ jnp.asarray(weights, field.dtype)
+            # A product of matrices would be cut to 10 bits on a GPU.
+            row = jnp.asarray(weights.reshape([1] * axis + [-1]), field.dtype)
+            field = jnp.sum(field * row, axis)
         return field
 
     def sample(self, name: str, value: Any) -> jax.Array:
@@ -180,7 +177,7 @@ class Grid(eqx.Module):
         Raises:
             ValueError: if the result is not a scalar or of shape `full_shape`, or is not real.
         """
-        sampled = value(*self.coordinates()) if isinstance(value, Callable) else value
+        sampled = value(*self.coordinates()) if callable(value) else value
         return as_real(name, sampled, self.dtype, ((), self.full_shape))
 
     def restrict(self, name: str, u: Any) -> jax.Array:
@@ -200,16 +197,37 @@ class Grid(eqx.Module):
 
 def as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]]) -> jax.Array:
     """Turn `value` into a real array of one of the `shapes`, or raise a `ValueError` naming it."""
+    if any(map(is_traced, jax.tree.leaves(value))):
+        return _as_real(name, value, dtype, shapes)
+    # What is known stays known under jit: whether c is 0 decides how a problem is solved.
+    with jax.ensure_compile_time_eval():
+        return _as_real(name, value, dtype, shapes)
+
+
+def _as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]]) -> jax.Array:
     try:
-        array = jnp.asarray(value)
-    except TypeError as error:
-        raise ValueError(f"{name}: expected numbers, got {type(value).__name__}") from error
+        array = jnp.asarray(None if isinstance(value, str) else value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: expected numbers, got {value!r}") from error
     if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
     if array.shape not in shapes:
-        wanted = " or ".join(str(shape) for shape in shapes)
+        wanted = " or ".join(str(shape) for shape in dict.fromkeys(shapes))
         raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}")
     return array.astype(dtype)
+
+
+def as_number(name: str, value: Any, bad: Callable[[Any], Any], expected: str) -> jax.Array:
+    """Turn an argument that is one real number into an array, a leaf that can be traced.
+
+    As a Python number it would be static, and each new value would compile again.
+
+    Raises:
+        ValueError: naming `name`, if it is not one number, or known and `bad` or not finite.
+    """
+    number = as_real(name, value, float, ((),))
+    refuse(name, number, bad, expected)
+    return number
 
 
 def refuse(name: str, array: jax.Array, bad: Callable[[np.ndarray], Any], expected: str) -> None:
@@ -224,8 +242,36 @@ def refuse(name: str, array: jax.Array, bad: Callable[[np.ndarray], Any], expect
         raise ValueError(f"{name}: expected {expected}, got {values[place]}{where}")
 
 
+def _counts(intervals: Any) -> tuple[int, ...]:
+    counts = tuple(intervals) if isinstance(intervals, Iterable) else (intervals,)
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in counts):
+        raise ValueError(f"intervals: expected positive integers, got {intervals!r}")
+    if not 1 <= len(counts) <= 3:
+        raise ValueError(f"intervals: expected 1, 2 or 3 axes, got {intervals!r}")
+    if min(counts) < 1:
+        raise ValueError(f"intervals: expected positive integers, got {intervals!r}")
+    return tuple(int(n) for n in counts)
+
+
+def _precision(dtype: Any) -> np.dtype:
+    if dtype is None:
+        return np.dtype(jnp.result_type(float))
+    try:
+        precision = np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}") from error
+    if precision not in (np.dtype("float32"), np.dtype("float64")):
+        raise ValueError(f"dtype: expected float32 or float64, got {precision}")
+    if precision == np.dtype("float64") and not jax.config.read("jax_enable_x64"):
+        raise ValueError('dtype: float64 needs jax.config.update("jax_enable_x64", True) first')
+    return precision
+
+
 def _corner(name: str, value: Any, ndim: int) -> tuple[float, ...]:
-    corner = (value,) * ndim if isinstance(value, Real) else tuple(value)
+    if is_traced(value):
+        raise ValueError(f"{name}: expected known numbers, got the traced {value}")
+    corner = np.ravel(np.asarray(value, object))
+    corner = np.repeat(corner, ndim) if np.ndim(value) == 0 else corner
     if len(corner) != ndim:
         raise ValueError(f"{name}: expected {ndim} numbers, got {value!r}")
     if not all(isinstance(x, Real) and math.isfinite(x) for x in corner):

@@ -233,10 +233,9 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array, ...]:
         values = tuple(as_real("diffusion", a, grid.dtype, ((),)) for a in diffusion)
     else:
         values = (grid.sample("diffusion", diffusion),) * grid.ndim
+    wanted = "a positive finite number (the problem is elliptic)"
     for a in values:
-        refuse(
-            "diffusion", a, lambda x: x <= 0, "a positive finite number (the problem is elliptic)"
-        )
+        refuse("diffusion", a, lambda x: x <= 0, wanted)
     return values
 
 
@@ -248,7 +247,8 @@ def _conductance(grid: Grid, axis: int, a: jax.Array) -> jax.Array:
     across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
     a = a[across]
     low, high = a, jnp.roll(a, -1, axis)
-    faces = 2 * low * high / (low + high)  # the last one joins the last node and the first
+    # A product low·high would leave float32's range; the last face joins the last node and the first.
+    faces = 2 * low * (high / (low + high))
     if grid.is_periodic(axis):
         faces = jnp.concatenate([jax.lax.slice_in_dim(faces, -1, None, axis=axis), faces], axis)
         return faces / h2
@@ -260,9 +260,8 @@ def _conductance(grid: Grid, axis: int, a: jax.Array) -> jax.Array:
 
 def _reaction(grid: Grid, reaction: Any) -> jax.Array | None:
     c = grid.sample("reaction", reaction)
-    refuse(
-        "reaction", c, lambda x: x < 0, "a finite number that is not negative (c < 0 is Helmholtz)"
-    )
+    wanted = "a finite number that is not negative (c < 0 is Helmholtz)"
+    refuse("reaction", c, lambda x: x < 0, wanted)
     if not is_traced(c) and not np.asarray(c).any():
         return None
     return c if c.ndim == 0 else c[grid.unknowns]

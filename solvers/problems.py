@@ -1,6 +1,5 @@
 """The Poisson problem: an operator, a right-hand side, and what holds on the boundary."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -34,7 +33,8 @@ class Poisson(eqx.Module):
         operator: A.
         rhs: b, shape `grid.shape`.
         boundary_field: g at the Dirichlet nodes and 0 at the unknowns, shape `grid.full_shape`.
-        source, diffusion, reaction, boundary_values: as given, for use off the grid.
+        source, diffusion, reaction, boundary_values: as given, for use off the grid; a function as a
+            `jax.tree_util.Partial` of it.
         flux: per axis a (low, high) pair of what was given; None where the side is not Neumann.
 
     Raises:
@@ -66,10 +66,10 @@ class Poisson(eqx.Module):
         boundary_values: Any = 0.0,
         flux: Any = 0.0,
     ):
-        self.source, self.diffusion, self.reaction = source, diffusion, reaction
-        self.boundary_values = boundary_values
+        self.source, self.diffusion = _as_leaves(source), _as_leaves(diffusion)
+        self.reaction, self.boundary_values = _as_leaves(reaction), _as_leaves(boundary_values)
         self.operator = EllipticOperator(grid, diffusion, reaction)
-        self.flux = _flux_pairs(grid, flux)
+        self.flux = _as_leaves(_flux_pairs(grid, flux))
         self.boundary_field = _boundary_field(grid, boundary_values)
         self.rhs = self._right_hand_side()
 
@@ -112,15 +112,25 @@ def _boundary_field(grid: Grid, boundary_values: Any) -> jax.Array:
     values = jnp.broadcast_to(grid.sample("boundary_values", boundary_values), grid.full_shape)
     given = np.ones(grid.full_shape, bool)
     given[grid.unknowns] = False
-    if not given.any() and (isinstance(boundary_values, Callable) or _is_nonzero(values)):
+    if not given.any() and (callable(boundary_values) or _is_nonzero(values)):
         raise ValueError("boundary_values: given, but no side of the grid is Boundary.DIRICHLET")
     values = jnp.where(given, values, 0)
     refuse("boundary_values", values, lambda x: False, "finite values on Dirichlet sides")
     return values
 
 
-def _is_nonzero(values: jax.Array) -> bool:
+def _as_leaves(given: Any) -> Any:
+    """Make functions part of the tree's structure, so that problems pass through jit and vmap."""
+    return jax.tree.map(lambda x: jax.tree_util.Partial(x) if callable(x) else x, given)
+
+
+def _is_nonzero(values: Any) -> bool:
     return not is_traced(values) and bool(np.asarray(values).any())
+
+
+def _is_given(value: Any) -> bool:
+    """Say whether boundary data are more than the default, 0."""
+    return value is not None and (callable(value) or is_traced(value) or _is_nonzero(value))
 
 
 def _ghosts(grid: Grid, boundary_field: jax.Array) -> jax.Array:
@@ -134,15 +144,20 @@ def _ghosts(grid: Grid, boundary_field: jax.Array) -> jax.Array:
 
 def _flux_pairs(grid: Grid, flux: Any) -> tuple[tuple[Any, Any], ...]:
     pairs = []
+    is_one = not isinstance(flux, tuple | list)
+    if is_one and _is_given(flux) and not any(Boundary.NEUMANN in pair for pair in grid.boundary):
+        raise ValueError("flux: given, but no side of the grid is Boundary.NEUMANN")
     for axis, entry in enumerate(per_axis("flux", flux, grid.ndim)):
         is_pair = isinstance(entry, tuple)
+        if not (is_one or is_pair or Boundary.NEUMANN in grid.boundary[axis]) and _is_given(entry):
+            raise ValueError(f"flux: given on axis {axis}, of which no side is Boundary.NEUMANN")
         pair = entry if is_pair else (entry, entry)
         if len(pair) != 2:
             raise ValueError(f"flux: expected a (low, high) pair for axis {axis}, got {entry!r}")
         kept = []
         for name, value, side in zip(("low", "high"), pair, grid.boundary[axis], strict=True):
             is_neumann = side is Boundary.NEUMANN
-            if is_pair and not is_neumann and not (value is None or np.all(np.equal(value, 0))):
+            if is_pair and not is_neumann and _is_given(value):
                 raise ValueError(
                     f"flux: given on the {name} side of axis {axis}, which is {side!r}"
                 )
@@ -157,7 +172,7 @@ def _side_values(grid: Grid, axis: int, side: int, flux: Any) -> jax.Array:
     def off(items: tuple[Any, ...]) -> tuple[Any, ...]:
         return items[:axis] + items[axis + 1 :]
 
-    if isinstance(flux, Callable):
+    if callable(flux):
         flux = flux(*(jnp.take(x, -side, axis=axis) for x in grid.coordinates()))
     shape = off(grid.full_shape)
     values = as_real("flux", flux, grid.dtype, ((), shape))

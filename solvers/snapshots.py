@@ -36,6 +36,6 @@ class CoolableTraining(Protocol):
 
     def __iter__(self) -> Iterator[Snapshot]: ...
 
-    def cool_down(self, snapshot: Snapshot) -> Snapshot:
-        """Go on from `snapshot` with a step size that falls to zero; the cost is in `seconds`."""
+    def cool_down(self, snapshot: Snapshot, steps: int) -> Snapshot:
+        """Go on for `steps` steps of sizes that fall to zero; the cost is added to `seconds`."""
         ...

@@ -9,8 +9,8 @@ import lineax as lx
 import numpy as np
 
 from solvers.direct import FastDiagonalization
-from solvers.grid import Grid, is_traced
-from solvers.iteration import Reason, lineax_result
+from solvers.grid import Grid, is_traced, refuse
+from solvers.iteration import Reason, lineax_result, message, reason_of, residual_stats
 from solvers.krylov import ConjugateGradient
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
@@ -78,6 +78,8 @@ class Solution(eqx.Module):
         grid, field = self.grid, self.field
         if len(points) != grid.ndim:
             raise ValueError(f"points: expected {grid.ndim} arrays, got {len(points)}")
+        if len({jnp.shape(x) for x in points}) > 1:
+            raise ValueError(f"points: expected equal shapes, got {[jnp.shape(x) for x in points]}")
         coordinates, inside = [], jnp.ones((), bool)
         for axis, x in enumerate(points):
             n = grid.intervals[axis]
@@ -96,7 +98,7 @@ class Solution(eqx.Module):
         steps, norms = self.history()
         return (
             f"{self.method}: {int(self.num_steps)} steps, residual {norms[0]:.2e} → {norms[-1]:.2e}. "
-            f"{Reason[self.reason]}"
+            f"{message(self.reason)}"
         )
 
 
@@ -119,8 +121,8 @@ def solve(
 
     A problem without Dirichlet sides and reaction has a solution only if its data balance, Σb = 0, and
     then many. Data that balance exactly do so on the grid up to O(h²): an excess
-    |Σb| ≤ max(10 Σ(h/L)², 100 ε)·Σ|b| is taken from the mean and reported, a larger one is refused. The
-    solution with ∫u = 0 is returned.
+    |Σb| ≤ max(10 Σ(h/L)², 100 ε)·Σ|b|, at most half of Σ|b|, is taken from the mean and reported, a
+    larger one is refused. The solution with ∫u = 0 is returned.
 
     Args:
         problem: what to solve.
@@ -150,12 +152,11 @@ def solve(
         raise ValueError(f"method: expected a solver such as Jacobi(), got {method!r}")
     options = {}
     if initial is not None:
-        options["y0"] = jax.lax.stop_gradient(problem.grid.restrict("initial", initial))
-    traced = any(
-        map(is_traced, jax.tree.leaves((operator, b, problem.boundary_field, method, options)))
-    )
+        guess = problem.grid.restrict("initial", initial)
+        refuse("initial", guess, lambda x: False, "finite values")
+        options["y0"] = jax.lax.stop_gradient(guess)
     excess, balances = _balance(operator, b)
-    if not traced and not bool(balances):
+    if not is_traced(balances) and not bool(balances):
         raise ValueError(
             f"source: the mean of source and flux is {float(excess):.3g}, but without a Dirichlet side "
             "or a reaction only data of mean 0 have a solution; subtract it from the source"
@@ -163,16 +164,13 @@ def solve(
     if operator.is_singular:
         b = b - jnp.mean(b)
     solved = lx.linear_solve(operator, b, method, options=options, throw=False)
-    ours = solved.stats.get("reason")
-    reason = _reason_of(solved.result) if ours is None else ours
-    reason = Reason.where(balances, reason, Reason.incompatible)
-    result = lineax_result(reason)
-    solution = _assemble(problem, solved, reason, result, excess, type(method).__name__)
+    solution = _assemble(problem, method, b, options, solved, excess, balances)
+    failed = solution.reason != Reason.converged
     if not throw:
         return solution
-    if traced:
-        return result.error_if(solution, reason != Reason.converged)
-    if bool(reason != Reason.converged):
+    if any(map(is_traced, jax.tree.leaves((solution, failed)))):
+        return solution.reason.error_if(solution, failed)
+    if bool(failed):
         raise SolveError(_explain(solution, method, b), solution) from None
     return solution
 
@@ -190,61 +188,70 @@ def _balance(operator: EllipticOperator, b: jax.Array) -> tuple[jax.Array, jax.A
     grid = operator.grid
     box = zip(grid.spacing, grid.lower, grid.upper, strict=True)
     order = 10 * sum((h / (high - low)) ** 2 for h, low, high in box)
-    share = max(order, 100 * float(jnp.finfo(b.dtype).eps))
+    share = max(min(order, 0.5), 100 * float(jnp.finfo(b.dtype).eps))
     volume = np.prod(np.subtract(grid.upper, grid.lower)).item()
     excess = jnp.sum(b) * grid.cell_volume / volume
     return excess, ~(jnp.abs(jnp.sum(b)) > share * jnp.sum(jnp.abs(b)))
 
 
 def _assemble(
-    problem: Poisson, solved: lx.Solution, reason: Any, result: Any, excess: jax.Array, method: str
+    problem: Poisson,
+    method: lx.AbstractLinearSolver,
+    b: jax.Array,
+    options: dict[str, Any],
+    solved: lx.Solution,
+    excess: jax.Array,
+    balances: jax.Array,
 ) -> Solution:
+    stats = _statistics(problem.operator, b, options, solved)
+    reason = Reason.where(balances, stats["reason"], Reason.incompatible)
     field = problem.field(solved.value)
     if problem.operator.is_singular:
         ones = jnp.ones(problem.grid.full_shape, field.dtype)
         field = field - problem.grid.integral(field) / problem.grid.integral(ones)
-    stats = solved.stats
-    nothing = jnp.full(1, -1)
     return Solution(
         field=field,
         value=field[problem.grid.unknowns],
-        result=result,
+        result=lineax_result(reason),
         reason=reason,
-        num_steps=jnp.asarray(stats.get("num_steps", 1), jnp.int32),
-        residual_norms=stats.get("residual_norms", nothing.astype(field.dtype)),
-        residual_steps=stats.get("residual_steps", nothing.astype(jnp.int32)),
+        num_steps=stats["num_steps"],
+        residual_norms=stats["residual_norms"],
+        residual_steps=stats["residual_steps"],
         removed_mean=excess,
         operator=problem.operator,
-        method=method,
+        method=type(method).__name__,
     )
 
 
-def _reason_of(result: Any) -> Any:
-    """The reason behind the result of one of lineax's own solvers."""
-    reason = Reason.where(result == lx.RESULTS.successful, Reason.converged, Reason.max_steps)
-    for theirs, ours in (
-        (lx.RESULTS.singular, Reason.singular),
-        (lx.RESULTS.breakdown, Reason.diverged),
-        (lx.RESULTS.stagnation, Reason.stagnated),
-        (lx.RESULTS.nonfinite_input, Reason.nonfinite_input),
-    ):
-        reason = Reason.where(result == theirs, ours, reason)
-    return reason
+def _statistics(
+    operator: EllipticOperator, b: jax.Array, options: dict[str, Any], solved: lx.Solution
+) -> dict[str, Any]:
+    """Our statistics, also of one of lineax's own solvers, which may call a NaN a success."""
+    if "reason" in solved.stats:
+        return solved.stats
+    num_steps = jnp.asarray(solved.stats.get("num_steps", 1), jnp.int32)
+    start = options.get("y0", jnp.zeros_like(b))
+    found = residual_stats(operator, b, start, solved.value, num_steps)
+    is_finite = jnp.isfinite(found["residual_norms"])
+    reason = Reason.where(is_finite[1], reason_of(solved.result), Reason.singular)
+    reason = Reason.where(is_finite[0], reason, Reason.nonfinite_input)
+    return found | {"num_steps": num_steps, "reason": reason}
 
 
 def _explain(solution: Solution, method: Any, b: jax.Array) -> str:
     """Say how far the solve came, and how long it would have taken."""
     steps, norms = solution.history()
     scale = float(solution.grid.norm(b))
-    message = f"{solution.method} failed after {int(solution.num_steps)} steps"
-    if len(steps) > 1 and scale > 0:
-        message += f" at a relative residual of {norms[-1] / scale:.2e}"
+    text = f"{solution.method} failed after {int(solution.num_steps)} steps"
+    if np.isfinite(norms[-1]) and 0 < scale < np.inf:
+        text += f" at a relative residual of {norms[-1] / scale:.2e}"
         rtol = float(getattr(method, "rtol", 0))
-        rate = np.log(norms[-1] / norms[-2]) / (steps[-1] - steps[-2]) if norms[-1] > 0 else 0.0
-        if rate < 0 and 0 < rtol < norms[-1] / scale and bool(solution.reason == Reason.max_steps):
+        falls = len(steps) > 1 and 0 < norms[-1] < norms[-2]
+        if falls and 0 < rtol * scale < norms[-1] and bool(solution.reason == Reason.max_steps):
+            rate = np.log(norms[-1] / norms[-2]) / (steps[-1] - steps[-2])
             more = np.log(rtol * scale / norms[-1]) / rate
-            message += f" (to {rtol:.1e} about {more:.2g} more at the present rate)"
-    return f"{message}. {Reason[solution.reason]}"
+            text += f" (to {rtol:.1e} about {more:.2g} more at the present rate)"
+    return f"{text}. {message(solution.reason)}"
 
 
 def _derivative(field: jax.Array, grid: Grid, axis: int) -> jax.Array:

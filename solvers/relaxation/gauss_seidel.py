@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import Grid, is_traced
+from solvers.grid import Grid, as_number, is_traced
 from solvers.iteration import AbstractIteration, Operator, checks, stopping
 from solvers.operators import EllipticOperator
 from solvers.transforms import angles
@@ -77,11 +77,13 @@ class GaussSeidel(AbstractIteration):
         max_steps: Any = 100_000,
         check_every: int = 100,
     ):
-        if not is_traced(over_relaxation) and not 0 < float(over_relaxation) < 2:
-            raise ValueError(f"over_relaxation: expected a number in (0, 2), got {over_relaxation}")
         if not isinstance(ordering, Ordering):
             raise ValueError(f"ordering: expected a member of Ordering, got {ordering!r}")
-        self.over_relaxation = jnp.asarray(over_relaxation, float)
+        wanted = "a number between 0 and 2"
+        omega = as_number(
+            "over_relaxation", over_relaxation, lambda x: (x <= 0) | (x >= 2), wanted
+        )
+        self.over_relaxation = omega
         self.ordering = ordering
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
         self.check_every = checks(check_every)
@@ -153,8 +155,10 @@ def optimal_over_relaxation(operator: EllipticOperator) -> float:
 
 
 def _has_colour(grid: Grid, colour: int) -> jax.Array:
-    index = sum(jax.lax.broadcasted_iota(jnp.int32, grid.shape, d) for d in range(grid.ndim))
-    return index % 2 == colour
+    index = jnp.full(grid.shape, -colour, jnp.int32)
+    for axis in range(grid.ndim):
+        index = index + jax.lax.broadcasted_iota(jnp.int32, grid.shape, axis)
+    return index % 2 == 0
 
 
 def _solve_triangle(setup: GaussSeidelSetup, r: jax.Array, *, reverse: bool) -> jax.Array:

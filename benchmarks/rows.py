@@ -1,0 +1,226 @@
+"""The rows of the main job: one problem, raced by every method."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from benchmarks.race import (
+    DISCRETIZATION,
+    Reference,
+    Track,
+    reference,
+    relax,
+    relax_from,
+    solve_to,
+    train,
+)
+from benchmarks.report import Stages
+from benchmarks.results import environment
+from nets import MLP, RitzTraining, input_size
+from solvers import (
+    ConjugateGradient,
+    FastDiagonalization,
+    GaussSeidel,
+    Hybrid,
+    Jacobi,
+    SpectralHandoff,
+    gallery,
+    optimal_over_relaxation,
+)
+from solvers.hybrid import HybridPlan
+from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.price import price_of
+from solvers.snapshots import Snapshot
+
+TARGET_COLUMN = "1e-04"
+TARGET = 1e-4
+ROW_ENDS_AT = 1.2  # times the seconds of Jacobi alone
+SWEEPS = 2**30
+RELAXATIONS: dict[str, Callable[[], Any]] = {
+    "jacobi": lambda: Jacobi(max_steps=SWEEPS),
+    "gauss-seidel": lambda: GaussSeidel(max_steps=SWEEPS),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do; see `parse`."""
+
+    mode: str
+    intervals: int | None
+    problem: str
+    relaxation: str
+    seed: int
+    output: Path
+    platform: str | None
+
+
+@dataclasses.dataclass
+class Race:
+    """All tracks of one problem on one grid, and what the scheduler decided."""
+
+    ref: Reference
+    cap: float
+    tracks: dict[str, Track]
+    plan: HybridPlan
+    snapshots: list[Snapshot]
+    relaxed: list[tuple[int, Any]]
+
+
+def make_training(case: gallery.Case, seed: int, **options: Any) -> RitzTraining:
+    """The network and optimiser of this benchmark: 64-64 tanh, Adam 3e-3, float32."""
+    size = input_size(case.problem.grid)
+    model = MLP(size, (64, 64), frequency=10.0, rngs=nnx.Rngs(seed))
+    options = {"max_steps": 10**6} | options
+    return RitzTraining(case.problem, model, optimizer=optax.adam(3e-3), **options)
+
+
+def scheduler_row(
+    ref: Reference, method: Any, seed: int, label: str, **options: Any
+) -> tuple[Track, HybridPlan]:
+    """A whole hybrid on the wall clock: plan, hand over, relax."""
+    problem = ref.case.problem
+    plan = Hybrid(method, SpectralHandoff(target=TARGET)).plan(
+        problem, make_training(ref.case, seed)
+    )
+    track = Track(label, compile_seconds=plan.costs.compiling, handed_over=plan.costs.charged)
+    track.details = {"handoff_step": plan.handoff.step}
+    return relax(ref, method, track, plan.handoff.start(problem), **options), plan
+
+
+def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
+    """Run every row."""
+    ref = reference(case)
+    zero = jnp.zeros_like(case.problem.rhs)
+    relaxed: list[tuple[int, Any]] = []
+    with stages("Jacobi alone") as report:
+        jacobi = relax(
+            ref, RELAXATIONS["jacobi"](), Track("Jacobi alone"), zero, cap=600.0, report=report,
+            observe=lambda steps, u: relaxed.append((steps, u)),
+        )  # fmt: skip
+    cap = ROW_ENDS_AT * jacobi.seconds[-1]
+    tracks = {"jacobi": jacobi} | _rivals(ref, zero, cap, stages)
+    with stages("network alone", cap) as report:
+        training = make_training(case, settings.seed)
+        network, kept = train(ref, training, cap=cap, least_steps=2000, report=report)
+        network.compile_seconds = training.compile_seconds
+    tracks["network"] = network
+    method = RELAXATIONS[settings.relaxation]()
+    for name, snapshot in _handoffs(ref, method, kept).items():
+        with stages(f"hybrid, {name} handoff", cap) as report:
+            label = f"hybrid, {name} handoff (step {snapshot.step})"
+            tracks[f"hybrid_{name}"] = relax_from(
+                ref, method, snapshot, label, cap=cap, report=report
+            )
+            tracks[f"hybrid_{name}"].compile_seconds += training.compile_seconds
+    with stages("hybrid, scheduler", cap) as report:
+        tracks["hybrid_scheduler"], plan = scheduler_row(
+            ref, method, settings.seed, "hybrid, scheduler", cap=cap, report=report
+        )
+    with stages("hybrid into Gauss–Seidel", cap) as report:
+        tracks["hybrid_gauss_seidel"], _ = scheduler_row(
+            ref, RELAXATIONS["gauss-seidel"](), settings.seed, "hybrid into Gauss–Seidel", cap=cap,
+            report=report,
+        )  # fmt: skip
+    return Race(ref, cap, tracks, plan, kept, relaxed)
+
+
+def _rivals(ref: Reference, zero: jax.Array, cap: float, stages: Stages) -> dict[str, Track]:
+    """The classical rows beside Jacobi."""
+    operator, tracks = ref.case.problem.operator, {}
+    with stages("Gauss–Seidel alone", cap) as report:
+        method = RELAXATIONS["gauss-seidel"]()
+        track = Track("Gauss–Seidel alone")
+        tracks["gauss_seidel"] = relax(ref, method, track, zero, cap=cap, report=report)
+    if operator.is_constant and not operator.is_singular:
+        with stages("Gauss–Seidel, over-relaxed", cap) as report:
+            omega = optimal_over_relaxation(operator)
+            method = GaussSeidel(omega, max_steps=SWEEPS, check_every=20)
+            track = Track(f"Gauss–Seidel, ω = {omega:.5f}")
+            tracks["gauss_seidel_over_relaxed"] = relax(
+                ref, method, track, zero, cap=cap, report=report
+            )
+    with stages("conjugate gradients"):
+        methods = [ConjugateGradient(rtol=10.0**-k) for k in range(1, 9)]
+        tracks["conjugate_gradient"] = solve_to(ref, "conjugate gradients", methods)
+    if operator.is_constant:
+        with stages("direct solver"):
+            tracks["direct"] = solve_to(ref, "direct (sine transform)", [FastDiagonalization()])
+    return tracks
+
+
+def _handoffs(ref: Reference, method: Any, kept: list[Snapshot]) -> dict[str, Snapshot]:
+    """The best handoff in hindsight, by price, and one far too early and one far too late."""
+    problem = ref.case.problem
+    price = price_of(problem, method, target=TARGET)
+    candidates = [snapshot for snapshot in kept if snapshot.step > 0]
+
+    def total(snapshot: Snapshot) -> float:
+        guess = initial_guess(problem, snapshot.evaluate(problem.grid))
+        return snapshot.seconds + price.remaining(guess).seconds
+
+    good = min(candidates, key=total)
+    early = max((s for s in candidates if s.step <= good.step / 8), key=lambda s: s.step,
+                default=candidates[0])  # fmt: skip
+    late = min((s for s in candidates if s.step >= 16 * good.step), key=lambda s: s.step,
+               default=candidates[-1])  # fmt: skip
+    return {"early": early, "good": good, "late": late}
+
+
+def results_of(race: Race, settings: Settings) -> dict[str, Any]:
+    """The contents of `results.json`, as far as one race gives them."""
+    ref, handoff = race.ref, race.plan.handoff
+    grid = ref.case.problem.grid
+    summaries = {name: track.summary(ref, race.cap) for name, track in race.tracks.items()}
+    return {
+        "problem": {
+            "name": settings.problem,
+            "title": ref.case.title,
+            "intervals": grid.intervals,
+            "max_u": ref.scale,
+            "discretization_error": ref.discretization / ref.scale,
+            "seed": settings.seed,
+            "mode": settings.mode,
+        },
+        "methods": summaries,
+        "handoff": {
+            "step": handoff.step,
+            "seconds": handoff.seconds,
+            "reason": handoff.reason,
+            "predicted_seconds": handoff.predicted_seconds,
+            "trained": handoff.initial is not None,
+            "costs": race.plan.costs._asdict(),
+            "trace": [look._asdict() for look in race.plan.trace],
+        },
+        "speedup": speedup(summaries["jacobi"], summaries["hybrid_scheduler"]),
+        "row_ends_at_seconds": race.cap,
+        "curves": {name: track.curve() for name, track in race.tracks.items()},
+        "scaling": None,
+        "environment": environment("relaxation float64, training float32"),
+    }
+
+
+def speedup(jacobi: dict[str, Any], hybrid: dict[str, Any]) -> dict[str, float | None]:
+    """Seconds of Jacobi alone over seconds of the hybrid; None where one did not get there."""
+
+    def ratio(column: str, *, compiling: bool) -> float | None:
+        times = []
+        for row in (jacobi, hybrid):
+            seconds = row["seconds_to"][column]
+            if seconds is None:
+                return None
+            times.append(seconds + (row["compile_seconds"] if compiling else 0.0))
+        return times[0] / times[1]
+
+    return {
+        "to_1e-04": ratio(TARGET_COLUMN, compiling=False),
+        "to_1e-04_with_compiling": ratio(TARGET_COLUMN, compiling=True),
+        "to_discretization": ratio(DISCRETIZATION, compiling=False),
+        "to_discretization_with_compiling": ratio(DISCRETIZATION, compiling=True),
+    }

@@ -1,0 +1,12 @@
+"""Networks that minimise the Ritz energy of an elliptic problem."""
+
+from nets.ansatz import input_size as input_size
+from nets.boundaries import HardBoundary as HardBoundary
+from nets.boundaries import PenaltyBoundary as PenaltyBoundary
+from nets.networks import MLP as MLP
+from nets.quadrature import GaussLegendre as GaussLegendre
+from nets.quadrature import GridEnergy as GridEnergy
+from nets.quadrature import PaperSum as PaperSum
+from nets.ritz import ritz_energy as ritz_energy
+from nets.training import RitzTraining as RitzTraining
+from nets.training import TrainingState as TrainingState

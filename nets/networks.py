@@ -1,0 +1,146 @@
+"""Networks that take points of the box to values: the multilayer perceptron."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from nets.ansatz import cast
+
+# A network as a function of parameters and inputs, shape (N, inputs), to (N,).
+PureNetwork = Callable[[Any, jax.Array], jax.Array]
+
+
+class MLP(nnx.Module):
+    """Multilayer perceptron, N(ξ) = W_L σ(… σ(W₁ξ + b₁) …) + b_L, one number for each point.
+
+    A training scales every axis of the box to [−1, 1] before the network sees it, and gives a
+    periodic axis as sine and cosine; `nets.input_size(grid)` counts the inputs.
+
+    Three ways to draw the parameters:
+
+    - by default weights ~ N(0, 1/fan_in) and biases 0;
+    - `frequency` s makes the first layer W₁ ~ N(0, s²) and b₁ = −W₁·c, with a centre c uniform in
+      [−1, 1]^inputs for each neuron, so that the neurons bend all over the box and reach up to
+      about s radians per unit of ξ; the other layers keep the default;
+    - `deviation` s draws all parameters, biases too, from N(0, s²), as the publication does.
+
+    Args:
+        inputs: number of inputs; 1 for a plain axis, 2 for a periodic one.
+        widths: neurons of each hidden layer.
+        frequency: s of the first layer, of the order of the highest frequency in the solution.
+        deviation: s of all parameters.
+        activation: σ, smooth where the energy needs ∇u.
+        dtype: precision of the parameters, which is that of the training.
+        rngs: `nnx.Rngs(seed)`.
+
+    Raises:
+        ValueError: if a size or scale is not positive, or both scales are given.
+
+    Cost: 2·Σ wᵢwᵢ₊₁ floating-point operations a point; twice that with ∇N, and six times that for
+        the gradient by the parameters of an energy with ∇N in it.
+
+    Reference: Xu, Zhang, Luo, Xiao, Ma 2019, arXiv 1901.06523, section 5 (`deviation=0.02`).
+
+    Example:
+        >>> network = MLP(2, (16, 16), frequency=4.0, rngs=nnx.Rngs(0))
+        >>> network(jnp.zeros((5, 2))).shape
+        (5,)
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        widths: Sequence[int] = (64, 64),
+        *,
+        frequency: float | None = None,
+        deviation: float | None = None,
+        activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        sizes = (_count("inputs", inputs), *(_count("widths", w) for w in widths), 1)
+        if len(sizes) == 2:
+            raise ValueError("widths: expected at least one hidden layer, got none")
+        if frequency is not None and deviation is not None:
+            raise ValueError("frequency, deviation: expected at most one of them, got both")
+        options: dict[str, Any] = {"param_dtype": dtype, "rngs": rngs}
+        if deviation is not None:
+            normal = nnx.initializers.normal(_scale("deviation", deviation))
+            options |= {"kernel_init": normal, "bias_init": normal}
+        self.inputs = sizes[0]
+        self.widths = sizes[1:-1]
+        self.activation = activation
+        pairs = itertools.pairwise(sizes)
+        self.layers = nnx.List([nnx.Linear(low, high, **options) for low, high in pairs])
+        if frequency is not None:
+            _spread(self.layers[0], _scale("frequency", frequency), rngs)
+
+    def __call__(self, points: jax.Array) -> jax.Array:
+        """N at `points`, shape (N, inputs) to (N,)."""
+        if points.ndim != 2 or points.shape[1] != self.inputs:
+            raise ValueError(f"points: expected shape (N, {self.inputs}), got {points.shape}")
+        *hidden, last = self.layers
+        for layer in hidden:
+            points = self.activation(layer(points))
+        return last(points)[:, 0]
+
+
+def split_network(model: nnx.Module) -> tuple[PureNetwork, Any]:
+    """Take a model apart: a pure function of parameters and inputs, and the parameters.
+
+    The parameters are plain arrays, so that nothing that is done with them reaches the model.
+
+    Raises:
+        ValueError: if the parameters have not one floating-point type in common.
+
+    Example:
+        >>> network, params = split_network(MLP(1, (4,), rngs=nnx.Rngs(0)))
+        >>> network(params, jnp.zeros((3, 1))).shape
+        (3,)
+    """
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    params, rest = nnx.as_pure(params), nnx.as_pure(rest)
+    precision(params)
+
+    def network(params: Any, inputs: jax.Array) -> jax.Array:
+        return nnx.merge(graph, params, cast(rest, precision(params)))(inputs)  # type: ignore
+
+    return network, params
+
+
+def precision(params: Any) -> np.dtype:
+    """Give the one floating-point type of all parameters, or raise a `ValueError`."""
+    kinds = {np.dtype(leaf.dtype) for leaf in jax.tree.leaves(params)}
+    if len(kinds) != 1 or not all(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
+        found = ", ".join(sorted(map(str, kinds))) or "none"
+        raise ValueError(f"model: expected parameters of one floating-point type, got {found}")
+    return kinds.pop()
+
+
+def _spread(layer: nnx.Linear, frequency: float, rngs: nnx.Rngs) -> None:
+    """Draw W ~ N(0, frequency²) and b = −W·c, c uniform in [−1, 1]^inputs."""
+    shape, dtype = layer.kernel[...].shape, layer.kernel[...].dtype
+    weights = frequency * jax.random.normal(rngs.params(), shape, dtype)
+    centres = jax.random.uniform(rngs.params(), shape, dtype, -1.0, 1.0)
+    layer.kernel[...] = weights
+    assert layer.bias is not None
+    layer.bias[...] = -jnp.sum(weights * centres, axis=0)
+
+
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name}: expected positive integers, got {value!r}")
+    return int(value)
+
+
+def _scale(name: str, value: Any) -> float:
+    if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name}: expected a positive number, got {value!r}")
+    return float(value)

@@ -1,0 +1,104 @@
+"""Which solver to take: all of them ranked by predicted seconds."""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from solvers.direct import FastDiagonalization
+from solvers.hybrid.price import Clock, price_of
+from solvers.krylov import ConjugateGradient
+from solvers.problems import Poisson
+from solvers.relaxation.gauss_seidel import GaussSeidel, optimal_over_relaxation
+from solvers.relaxation.jacobi import Jacobi
+
+
+class Row(NamedTuple):
+    """A solver and what it would need, from the zero guess.
+
+    Attributes:
+        name: as one would write it.
+        method: the solver.
+        seconds, steps: predicted.
+        basis: what the prediction rests on.
+    """
+
+    name: str
+    method: Any
+    seconds: float
+    steps: float
+    basis: str
+
+
+class Advice(NamedTuple):
+    """Solvers ranked by predicted seconds, the quickest first; printing gives the table."""
+
+    rows: list[Row]
+
+    @property
+    def best(self) -> Row:
+        return self.rows[0]
+
+    def __str__(self) -> str:
+        lines = [f"{'solver':<44} {'seconds':>10} {'steps':>10}  from"]
+        for row in self.rows:
+            lines.append(f"{row.name:<44} {row.seconds:10.3g} {row.steps:10.3g}  {row.basis}")
+        return "\n".join(lines)
+
+
+def advise(
+    problem: Poisson,
+    *,
+    rtol: float = 1e-8,
+    target: float | None = None,
+    clock: Clock = time.perf_counter,
+) -> Advice:
+    """Rank the solvers by the seconds they would need for `problem` on this device.
+
+    Relaxations are priced by modes from the zero guess, the others by one timed solve. It tells
+    before any training whether there is anything to win; it changes nothing.
+
+    Args:
+        problem: what is to be solved.
+        rtol: relative residual wanted.
+        target: None, or the algebraic error relative to max|u| that relaxations are priced for.
+        clock: seconds.
+
+    Cost: a few solves by the quick methods and some thousand sweeps by the slow ones, and
+    compiling them.
+
+    Example:
+        >>> from solvers import Grid
+        >>> advise(Poisson(Grid(256), source=1.0)).best.steps < 10_000
+        True
+    """
+    rows = [_row(problem, name, method, target, clock) for name, method in _methods(problem, rtol)]
+    return Advice(sorted(rows, key=lambda row: row.seconds))
+
+
+def _methods(problem: Poisson, rtol: float) -> list[tuple[str, Any]]:
+    operator = problem.operator
+    methods: list[tuple[str, Any]] = [
+        ("Jacobi()", Jacobi(rtol=rtol)),
+        ("GaussSeidel()", GaussSeidel(rtol=rtol)),
+        ("ConjugateGradient()", ConjugateGradient(rtol=rtol)),
+        (
+            "ConjugateGradient(preconditioner=Jacobi())",
+            ConjugateGradient(rtol=rtol, preconditioner=Jacobi()),
+        ),
+    ]
+    if operator.is_constant:
+        methods.append(("FastDiagonalization()", FastDiagonalization()))
+        if not operator.is_singular:
+            omega = optimal_over_relaxation(operator)
+            methods.append((f"GaussSeidel({omega:.6g})", GaussSeidel(omega, rtol=rtol)))
+    return methods
+
+
+def _row(problem: Poisson, name: str, method: Any, target: float | None, clock: Clock) -> Row:
+    price = price_of(problem, method, target=target, clock=clock)
+    left = price.remaining(jnp.zeros_like(problem.rhs))
+    is_timed = isinstance(method, ConjugateGradient | FastDiagonalization)
+    basis = "a timed solve" if is_timed else f"its modes, {price.step_seconds * 1e6:.3g} µs a sweep"
+    return Row(name, method, left.seconds, left.steps, f"{basis}, on {jax.default_backend()}")

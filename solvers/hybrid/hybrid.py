@@ -1,0 +1,172 @@
+"""The hybrid: train, hand over, relax; every second charged and every decision explained."""
+
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+
+from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.price import Clock, price_of, with_budget
+from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
+from solvers.hybrid.session import Look, Session
+from solvers.iteration import AbstractIteration
+from solvers.problems import Poisson
+from solvers.snapshots import Snapshot
+from solvers.solution import Solution, solve
+
+
+class Costs(NamedTuple):
+    """Where the seconds went. All but `compiling` are charged."""
+
+    planning: float
+    training: float
+    looking: float
+    compiling: float
+    relaxing: float = 0.0
+
+    @property
+    def charged(self) -> float:
+        return self.planning + self.training + self.looking + self.relaxing
+
+
+class HybridPlan(NamedTuple):
+    """What a scheduler decided.
+
+    Attributes:
+        handoff: the decision.
+        trace: every look of the scheduler.
+        costs: seconds by kind.
+    """
+
+    handoff: Handoff
+    trace: list[Look]
+    costs: Costs
+
+    def explain(self) -> str:
+        """Tell what was seen and decided, a line a look."""
+        return "\n".join(_account(self.handoff, self.trace))
+
+
+class HybridSolution(NamedTuple):
+    """What a hybrid solve gives back.
+
+    Attributes:
+        solution: of the relaxation, as from `solve`.
+        handoff: the decision.
+        trace: every look of the scheduler.
+        costs: seconds by kind.
+    """
+
+    solution: Solution
+    handoff: Handoff
+    trace: list[Look]
+    costs: Costs
+
+    def explain(self) -> str:
+        """Tell what was seen and decided, a line a look, and what came of it."""
+        costs = self.costs
+        outcome = (
+            f"Predicted {self.handoff.predicted_seconds:.3g} s of relaxation, took "
+            f"{costs.relaxing:.3g} s; {costs.charged:.3g} s in all, {costs.compiling:.3g} s of "
+            "compilation apart."
+        )
+        return "\n".join([*_account(self.handoff, self.trace), outcome])
+
+
+def _account(handoff: Handoff, trace: list[Look]) -> list[str]:
+    lines = ["    step   seconds   remaining s   largest smooth error"]
+    for look in trace:
+        worst = f"{abs(look.amplitudes).max():.2e}" if look.amplitudes.size else "-"
+        lines.append(
+            f"{look.step:8d}  {look.seconds:8.3f}  {look.remaining_seconds:12.4g}   {worst:>20}"
+        )
+    start = "zero" if handoff.initial is None else f"the network of step {handoff.step}"
+    return [*lines, f"Handed over {start} at {handoff.seconds:.3f} s: {handoff.reason}."]
+
+
+class Hybrid:
+    """Train, hand over, relax.
+
+    Args:
+        method: the solver that gets the guess; `Jacobi` and `GaussSeidel` are priced by modes, others
+            by one timed solve.
+        scheduler: `SpectralHandoff` or `FixedHandoff`, or any with their `decide`.
+        clock: seconds; for looks, handover and relaxation. The training measures itself.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from solvers import Grid, Jacobi
+        >>> from solvers.snapshots import Snapshot
+        >>> problem = Poisson(Grid(64), source=8.0)
+        >>> def parabola(grid):
+        ...     return 4 * grid.coordinates()[0] * (1 - grid.coordinates()[0])
+        >>> training = [Snapshot(0, 0.0, parabola)]
+        >>> from solvers.hybrid.scheduler import FixedHandoff
+        >>> hybrid = Hybrid(Jacobi(), FixedHandoff(0)).solve(problem, training)
+        >>> int(hybrid.solution.num_steps), hybrid.handoff.reason
+        (0, 'fixed handoff at step 0')
+    """
+
+    def __init__(
+        self,
+        method: lx.AbstractLinearSolver,
+        scheduler: Scheduler | None = None,
+        *,
+        clock: Clock = time.perf_counter,
+    ):
+        if not isinstance(method, lx.AbstractLinearSolver):
+            raise ValueError(f"method: expected a solver such as Jacobi(), got {method!r}")
+        self.method = method
+        self.scheduler = SpectralHandoff() if scheduler is None else scheduler
+        self.clock = clock
+
+    def plan(self, problem: Poisson, training: Iterable[Snapshot]) -> HybridPlan:
+        """Train and decide, without relaxing; arguments as for `solve`."""
+        compiling = self._compile(problem, training)
+        start = self.clock()
+        price = price_of(problem, self.method, target=self.scheduler.target, clock=self.clock)
+        planning = self.clock() - start - price.compile_seconds
+        session = Session(problem, price, training, self.clock, planning)
+        handoff = self.scheduler.decide(session)
+        costs = Costs(
+            planning=session.planning_seconds,
+            training=session.training_seconds,
+            looking=session.looking_seconds,
+            compiling=compiling + price.compile_seconds,
+        )
+        return HybridPlan(handoff, session.trace, costs)
+
+    def solve(
+        self, problem: Poisson, training: Iterable[Snapshot], *, throw: bool = True
+    ) -> HybridSolution:
+        """Solve `problem` from the output of `training`.
+
+        Args:
+            problem: what to solve.
+            training: any iterable of snapshots, such as `nets.RitzTraining`. One with a
+                `prepare(grid)` compiles itself there first; one with `cool_down` is cooled down.
+            throw: as in `solve`.
+        """
+        plan = self.plan(problem, training)
+        start = self.clock()
+        initial = plan.handoff.start(problem)
+        solution = solve(problem, self.method, initial=initial, throw=throw)
+        jax.block_until_ready(solution.value)
+        costs = plan.costs._replace(relaxing=self.clock() - start)
+        return HybridSolution(solution, plan.handoff, plan.trace, costs)
+
+    def _compile(self, problem: Poisson, training: Any) -> float:
+        """Compile all that is to run, so that what is charged is work; give the seconds."""
+        start = self.clock()
+        if hasattr(training, "prepare"):
+            training.prepare(problem.grid)
+        method: Any = self.method
+        if isinstance(method, AbstractIteration):
+            method = with_budget(method, 0)
+        zero = initial_guess(problem, jnp.zeros_like(problem.rhs))
+        jax.block_until_ready(solve(problem, method, initial=zero, throw=False).value)
+        return self.clock() - start
+

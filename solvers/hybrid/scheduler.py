@@ -1,0 +1,182 @@
+"""When a training is handed over, and whether to train at all."""
+
+import dataclasses
+import math
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from solvers.hybrid.session import Look, Session
+from solvers.problems import Poisson
+from solvers.snapshots import Snapshot
+
+COOL_DOWN_STEPS = 250
+LOOKING_SHARE = 0.05
+
+
+class Handoff(NamedTuple):
+    """A decision and its reasons.
+
+    Attributes:
+        step: of the training whose state was handed over; 0 with `initial` None for no network.
+        seconds: charged until the decision, cool-down included.
+        reason: in words.
+        predicted_seconds: the relaxation's share that is to come; infinite where it would not end.
+        initial: the smoothed guess at the unknowns, or None for zero.
+    """
+
+    step: int
+    seconds: float
+    reason: str
+    predicted_seconds: float
+    initial: jax.Array | None
+
+    def start(self, problem: Poisson) -> jax.Array:
+        """The initial guess as an array, also where it is zero: the same compiled program."""
+        return jnp.zeros_like(problem.rhs) if self.initial is None else self.initial
+
+
+class Scheduler(Protocol):
+    """Anything that drives a `Session` to a `Handoff`."""
+
+    @property
+    def target(self) -> float | None:
+        """What to price: None for the solver's own rule, or an error relative to max|u|."""
+        ...
+
+    def decide(self, session: Session) -> Handoff: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedHandoff:
+    """Hand over at the first snapshot of at least `step` steps, as it is.
+
+    Args:
+        step: optimiser steps, at least 0.
+        target: as for `SpectralHandoff`; only for the prediction.
+    """
+
+    step: int
+    target: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.step, bool) or not isinstance(self.step, int) or self.step < 0:
+            raise ValueError(f"step: expected an integer of at least 0, got {self.step!r}")
+
+    def decide(self, session: Session) -> Handoff:
+        last = None
+        for snapshot in session.snapshots():
+            last = snapshot
+            if snapshot.step >= self.step:
+                break
+        if last is None:
+            raise ValueError("training: it gave no snapshot")
+        look, guess = session.look(last)
+        reason = f"fixed handoff at step {self.step}"
+        if last.step < self.step:
+            reason = f"the training ended at step {last.step}, before the fixed {self.step}"
+        return Handoff(last.step, session.seconds, reason, look.remaining_seconds, guess)
+
+
+class _Candidate(NamedTuple):
+    look: Look
+    guess: jax.Array
+    snapshot: Snapshot
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralHandoff:
+    """Watch the smooth modes of the output and hand over when relaxing is the better use of a second.
+
+    R is the price of handing over the best snapshot so far, t what has been charged. Hand over when
+    R ≤ t/4, after no gain for max(R/4, 0.3 s), or once t alone has cost as much as relaxing from zero.
+    A training that can be cooled down is, from the best snapshot, and the cheaper of the two states is
+    taken. There is no training, past the one chunk that times it, where relaxing from zero costs less
+    than `least_steps` steps and the cool-down. A guess dearer than zero is not used.
+
+    Args:
+        target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
+            max|u|, in (0, 1).
+        patience: seconds without gain that are always allowed.
+        least_steps: optimiser steps before which no network has anything worth handing over; the
+            publication's handoffs were at 250 to 450.
+        cool_down: whether to let the optimiser come to rest before the handover.
+    """
+
+    target: float | None = None
+    patience: float = 0.3
+    least_steps: int = 500
+    cool_down: bool = True
+
+    def __post_init__(self) -> None:
+        if self.target is not None and not 0 < self.target < 1:
+            raise ValueError(f"target: expected None or a number in (0, 1), got {self.target!r}")
+        if not self.patience >= 0:
+            raise ValueError(f"patience: expected seconds, at least 0, got {self.patience!r}")
+        if not self.least_steps >= 0:
+            raise ValueError(f"least_steps: expected at least 0, got {self.least_steps!r}")
+
+    def decide(self, session: Session) -> Handoff:
+        best, step, reason = self._watch(session)
+        if best is None:
+            return Handoff(step, session.seconds, reason, session.zero.seconds, None)
+        if self.cool_down and session.can_cool_down:
+            cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
+            look, guess = session.look(cooled)
+            before = best.look.remaining_seconds
+            after = look.remaining_seconds
+            if after < before:
+                best = _Candidate(look, guess, cooled)
+            reason += f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"
+        remaining = best.look.remaining_seconds
+        if remaining >= session.zero.seconds:
+            reason += f"; that is no better than zero ({session.zero.seconds:.3g} s), so zero it is"
+            return Handoff(best.look.step, session.seconds, reason, session.zero.seconds, None)
+        return Handoff(best.look.step, session.seconds, reason, remaining, best.guess)
+
+    def _watch(self, session: Session) -> tuple[_Candidate | None, int, str]:
+        """Train until it is enough: the best snapshot, the last step, the reason."""
+        best: _Candidate | None = None
+        step, gained_at = 0, 0.0
+        reason = "the training ended"
+        for snapshot in session.snapshots():
+            step = snapshot.step
+            if step == 0:
+                continue
+            if best is None:
+                refusal = self._refuse(session, snapshot)
+                if refusal is not None:
+                    return None, 0, refusal
+            elif session.looking_seconds > LOOKING_SHARE * session.training_seconds:
+                continue
+            look, guess = session.look(snapshot)
+            now = session.seconds
+            if best is None or look.remaining_seconds < best.look.remaining_seconds:
+                best, gained_at = _Candidate(look, guess, snapshot), now
+            verdict = self._enough(session, best.look.remaining_seconds, now - gained_at)
+            if verdict is not None:
+                reason = verdict
+                break
+        return best, step, reason
+
+    def _refuse(self, session: Session, first: Snapshot) -> str | None:
+        cooling = COOL_DOWN_STEPS if self.cool_down and session.can_cool_down else 0
+        least = (self.least_steps + cooling) * first.seconds / first.step
+        if session.zero.seconds > least:
+            return None
+        return (
+            f"no training: relaxing from zero takes {session.zero.seconds:.3g} s, and "
+            f"{self.least_steps + cooling} steps, the least that training needs, {least:.3g} s"
+        )
+
+    def _enough(self, session: Session, remaining: float, waited: float) -> str | None:
+        now, zero = session.seconds, session.zero.seconds
+        if remaining <= now / 4:
+            return f"{remaining:.3g} s remain, at most a quarter of the {now:.3g} s spent"
+        allowed = max(remaining / 4, self.patience)
+        if math.isfinite(remaining) and waited >= allowed:
+            return f"no gain for {waited:.3g} s, at {remaining:.3g} s remaining"
+        if now >= zero:
+            return f"{now:.3g} s are spent, as much as relaxing from zero costs ({zero:.3g} s)"
+        return None

@@ -1,0 +1,166 @@
+"""The loop: it steps a method, looks at the residual, and says how it ended."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from solvers.iteration import history
+from solvers.iteration.reason import Reason
+from solvers.iteration.unknowns import Operator, in_range, norm, without_mean
+
+if TYPE_CHECKING:
+    from solvers.iteration.method import AbstractIteration
+
+PATIENCE = 16
+
+
+class _Goal(NamedTuple):
+    """What the residual is held against; nothing of it changes on the way."""
+
+    operator: Operator
+    target: jax.Array
+    b_norm: jax.Array
+    first_norm: jax.Array
+    size_of_a: jax.Array
+    max_steps: jax.Array
+
+
+class _Loop(NamedTuple):
+    carry: Any
+    step: jax.Array
+    looks: jax.Array
+    norm: jax.Array
+    best: jax.Array  # norm in the present window of looks,
+    before: jax.Array  # and in the one before
+    window_end: jax.Array
+    stalled: jax.Array
+    history: history.History
+
+
+def iterate(
+    method: "AbstractIteration", operator: Operator, setup: Any, b: jax.Array, u: jax.Array
+) -> tuple[jax.Array, Any, dict[str, Any]]:
+    """Run `method` on A u = b from `u` until it has converged or cannot.
+
+    Returns:
+        u, the `Reason`, and the statistics `num_steps`, `max_steps`, `reason`, `residual_norms` and
+        `residual_steps` (both `HISTORY` long, −1 where unused, the last used one final).
+    """
+    unit = _power_of_two(b)
+    b, u = in_range(operator, b / unit), u / unit
+    b_norm = norm(operator, b)
+    u = without_mean(operator, jnp.where(b_norm == 0, 0, u))
+    first_norm = norm(operator, b - operator.mv(u))
+    atol = method.atol.astype(b.dtype) / unit
+    goal = _Goal(
+        operator=operator,
+        target=jnp.maximum(method.rtol.astype(b.dtype) * b_norm, atol),
+        b_norm=b_norm,
+        first_norm=first_norm,
+        size_of_a=2 * jnp.max(operator.diagonal()),
+        max_steps=method.max_steps,
+    )
+    loop, reason = _run(method, goal, setup, b, u)
+    norms, steps = history.finish(loop.history, loop.step, loop.norm)
+    stats = {
+        "num_steps": loop.step,
+        "max_steps": method.max_steps,
+        "reason": reason,
+        "residual_norms": jnp.where(steps >= 0, norms * unit, -1),
+        "residual_steps": steps,
+    }
+    u = method.current(setup, loop.carry) * unit
+    return without_mean(operator, u), reason, stats
+
+
+def residual_stats(
+    operator: Operator, b: jax.Array, start: jax.Array, u: jax.Array, num_steps: Any = 1
+) -> dict[str, jax.Array]:
+    """Give the two-entry history of a method without a loop: before, and after `num_steps`."""
+    unit = _power_of_two(b)
+    norms = [norm(operator, b / unit - operator.mv(v / unit)) * unit for v in (start, u)]
+    steps = jnp.stack([jnp.zeros((), jnp.int32), jnp.asarray(num_steps, jnp.int32)])
+    return {"residual_norms": jnp.stack(norms), "residual_steps": steps}
+
+
+def _power_of_two(b: jax.Array) -> jax.Array:
+    """Give a power of two that brings b near 1, so that its square neither over- nor underflows."""
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(b)))
+    limit = jnp.finfo(b.dtype).maxexp - 8
+    return jnp.ldexp(jnp.ones((), b.dtype), jnp.clip(exponent, -limit, limit))
+
+
+def _run(
+    method: "AbstractIteration", goal: _Goal, setup: Any, b: jax.Array, u: jax.Array
+) -> tuple[_Loop, Any]:
+    def advance(carry: Any, count: jax.Array) -> Any:
+        if method.check_every == 1:
+            return method.step(setup, b, carry)
+        return jax.lax.fori_loop(0, count, lambda _, c: method.step(setup, b, c), carry)
+
+    def body(state: tuple[_Loop, Any, jax.Array]) -> tuple[_Loop, Any, jax.Array]:
+        loop, _, _ = state
+        count = jnp.minimum(method.check_every, goal.max_steps - loop.step)
+        carry = advance(loop.carry, count)
+        v = method.current(setup, carry)
+        loop = _look(loop, carry, loop.step + count, norm(goal.operator, b - goal.operator.mv(v)))
+        return loop, *_judge(goal, loop, v)
+
+    zero, first = jnp.zeros((), jnp.int32), goal.first_norm
+    record = history.record(history.empty(b.dtype), zero, zero, first)
+    loop = _Loop(
+        carry=method.start(setup, b, u),
+        step=zero,
+        looks=zero,
+        norm=first,
+        best=jnp.full_like(first, jnp.inf),
+        before=jnp.full_like(first, jnp.inf),
+        window_end=zero + PATIENCE,
+        stalled=jnp.zeros((), bool),
+        history=record,
+    )
+    state = (loop, *_judge(goal, loop, u))
+    loop, reason, _ = jax.lax.while_loop(lambda state: ~state[2], body, state)
+    return loop, reason
+
+
+def _look(loop: _Loop, carry: Any, step: jax.Array, found: jax.Array) -> _Loop:
+    """Enter what was found at `step` into the books.
+
+    A window without progress over the one before is a stall. The first residuals may well rise, and
+    a slow method in low precision gains less than its noise from look to look: so the guess has no
+    say, and windows grow with the run.
+    """
+    looks = loop.looks + 1
+    best = jnp.minimum(loop.best, found)
+    is_end = looks == loop.window_end
+    window = jnp.maximum(PATIENCE, looks // 4)
+    return _Loop(
+        carry=carry,
+        step=step,
+        looks=looks,
+        norm=found,
+        best=jnp.where(is_end, jnp.inf, best),
+        before=jnp.where(is_end, best, loop.before),
+        window_end=jnp.where(is_end, looks + window, loop.window_end),
+        stalled=is_end & (best >= loop.before),
+        history=history.record(loop.history, looks, step, found),
+    )
+
+
+def _judge(goal: _Goal, loop: _Loop, v: jax.Array) -> tuple[Any, jax.Array]:
+    """Give the reason to stop with the iterate `v`, or `max_steps`, and whether to stop.
+
+    Stagnated means stalled near the rounding error of A v.
+    """
+    eps = jnp.asarray(jnp.finfo(v.dtype).eps, v.dtype)
+    size_of_v = norm(goal.operator, without_mean(goal.operator, v))
+    is_near_floor = loop.norm <= 100 * eps * (goal.b_norm + goal.size_of_a * size_of_v)
+    stagnated = is_near_floor & loop.stalled
+    diverged = ~(loop.norm * eps <= jnp.maximum(goal.b_norm, goal.first_norm))
+    reason = Reason.where(stagnated, Reason.stagnated, Reason.max_steps)
+    reason = Reason.where(diverged, Reason.diverged, reason)
+    reason = Reason.where(loop.norm <= goal.target, Reason.converged, reason)
+    reason = Reason.where(~jnp.isfinite(goal.first_norm), Reason.nonfinite_input, reason)
+    return reason, (reason != Reason.max_steps) | (loop.step >= goal.max_steps)

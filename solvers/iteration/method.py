@@ -1,0 +1,178 @@
+"""What a method has to supply, and what it gets for it: a lineax solver."""
+
+import abc
+from numbers import Integral
+from typing import Any, Generic, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+
+from solvers.grid import as_number, is_traced
+from solvers.iteration.loop import iterate
+from solvers.iteration.reason import lineax_result
+from solvers.iteration.unknowns import (
+    Operator,
+    RaveledOperator,
+    as_operator,
+    read_vector,
+    without_mean,
+)
+from solvers.operators import EllipticOperator
+
+Setup = TypeVar("Setup")
+Carry = TypeVar("Carry")
+
+
+class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
+    """An iterative method: it supplies a step, the loop owns everything else.
+
+    The residual r = b − A u is looked at every `check_every` steps, in the norm √(∏h)·‖r‖₂ (‖r‖₂ for
+    an operator without a grid). The solve has converged when it is at most max(rtol·‖b‖, atol), on the
+    last allowed step too. b = 0 gives 0 at once. A singular operator is solved in the sense of the
+    pseudo-inverse, right-hand side and result without mean.
+
+    `options={"y0": u}` is the initial guess, at the unknowns or on all nodes. Solves for tangents and
+    cotangents are lineax's: they always raise when they fail, under `throw=False` too; give them
+    more `max_steps` or a larger `rtol` than the solve itself if that is a concern.
+    """
+
+    rtol: eqx.AbstractVar[jax.Array]
+    atol: eqx.AbstractVar[jax.Array]
+    max_steps: eqx.AbstractVar[jax.Array]
+    check_every: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def prepare(self, operator: Operator) -> Setup:
+        """Compute all that depends on the operator alone."""
+
+    @abc.abstractmethod
+    def start(self, setup: Setup, b: jax.Array, u: jax.Array) -> Carry:
+        """Wrap the initial guess `u` with whatever the method remembers between steps."""
+
+    @abc.abstractmethod
+    def step(self, setup: Setup, b: jax.Array, carry: Carry) -> Carry:
+        """Do one step."""
+
+    @abc.abstractmethod
+    def current(self, setup: Setup, carry: Carry) -> jax.Array:
+        """Give the present u."""
+
+    @abc.abstractmethod
+    def precondition(self, setup: Setup, r: jax.Array, steps: int) -> jax.Array:
+        """Apply `steps` steps from zero as a symmetric linear operator."""
+
+    def init(self, operator: Any, options: dict[str, Any]) -> tuple[Operator, Setup]:
+        del options
+        operator = as_operator(operator)
+        return operator, self.prepare(operator)
+
+    def compute(
+        self, state: tuple[Operator, Setup], vector: Any, options: dict[str, Any]
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        operator, setup = state
+        refuse_options(options)
+        b = read_vector(operator, "vector", vector)
+        u = read_vector(operator, "y0", options["y0"]) if "y0" in options else jnp.zeros_like(b)
+        u, reason, stats = iterate(self, operator, setup, b, u)
+        value = operator.unravel(u) if isinstance(operator, RaveledOperator) else u
+        return value, lineax_result(reason), stats
+
+    def transpose(
+        self, state: tuple[Operator, Setup], options: dict[str, Any]
+    ) -> tuple[tuple[Operator, Setup], dict[str, Any]]:
+        del options  # the initial guess is for another right-hand side
+        operator, _ = state
+        if isinstance(operator, EllipticOperator):
+            return state, {}
+        return self.init(operator.transpose(), {}), {}
+
+    def conj(self, state: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return state, options
+
+    def assume_full_rank(self) -> bool:
+        # Also for a singular operator: its null space is the constants whatever the coefficients, so
+        # that the terms which lineax would add for a lower rank are zero.
+        return True
+
+
+def stopping(rtol: Any, atol: Any, max_steps: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Check the arguments that all iterative methods share and make them leaves.
+
+    As Python numbers they would be static, and each new value would compile again.
+    """
+    wanted = "a finite number that is not negative"
+    rtol = as_number("rtol", rtol, lambda x: x < 0, wanted)
+    atol = as_number("atol", atol, lambda x: x < 0, wanted)
+    return rtol, atol, _steps(max_steps)
+
+
+def _steps(max_steps: Any) -> jax.Array:
+    dtype = max_steps.dtype if is_traced(max_steps) else np.asarray(max_steps).dtype
+    is_integer = jnp.issubdtype(dtype, jnp.integer) and np.ndim(max_steps) == 0
+    if not is_integer or not (is_traced(max_steps) or 0 <= int(max_steps) < 2**31):
+        raise ValueError(f"max_steps: expected an integer from 0 to 2³¹ − 1, got {max_steps!r}")
+    return jnp.asarray(max_steps, jnp.int32)
+
+
+def checks(count: Any, name: str = "check_every") -> int:
+    """Check a count of steps that is static."""
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {count!r}")
+    return int(count)
+
+
+def refuse_options(options: dict[str, Any]) -> None:
+    """Raise for options that would be ignored."""
+    unknown = set(options) - {"y0"}
+    if unknown:
+        raise ValueError(
+            f"options: expected only 'y0', got {sorted(unknown)}; a preconditioner is an argument of "
+            "ConjugateGradient"
+        )
+
+
+def fixed_steps(method: AbstractIteration, setup: Any, r: jax.Array, steps: int) -> jax.Array:
+    """Do `steps` steps from zero, without looking at the residual."""
+    carry = method.start(setup, r, jnp.zeros_like(r))
+    carry = jax.lax.fori_loop(0, steps, lambda _, c: method.step(setup, r, c), carry)
+    return method.current(setup, carry)
+
+
+def as_preconditioner(
+    method: AbstractIteration, operator: lx.AbstractLinearOperator, *, steps: int = 1
+) -> lx.FunctionLinearOperator:
+    """Give `steps` steps of a method, from zero, as a symmetric positive definite operator ≈ A⁻¹.
+
+    A fixed number of steps is a linear operator; a tolerance would not be. Gradients do not pass: a
+    preconditioner changes the way to the solution and not the solution.
+
+    Args:
+        method: `Jacobi`, or `GaussSeidel`, of which a step is then a sweep and its reverse.
+        operator: A.
+        steps: how many.
+
+    Example:
+        >>> from solvers import GaussSeidel, Grid, Poisson
+        >>> problem = Poisson(Grid((32, 32)), source=1.0)
+        >>> nearly_inverse = as_preconditioner(GaussSeidel(), problem.operator)
+        >>> cg = lx.CG(rtol=1e-8, atol=1e-8 * float(abs(problem.rhs).max()))
+        >>> options = {"preconditioner": nearly_inverse}
+        >>> solved = lx.linear_solve(problem.operator, problem.rhs, cg, options=options)
+        >>> int(solved.stats["num_steps"]) < 30
+        True
+    """
+    checks(steps, "steps")
+    arrays, static = eqx.partition((method, operator), eqx.is_array)
+    method, frozen = eqx.combine(jax.lax.stop_gradient(arrays), static)
+    ours, setup = method.init(frozen, {})
+
+    def apply(r: Any) -> Any:
+        flat = without_mean(ours, read_vector(ours, "vector", r))
+        u = without_mean(ours, method.precondition(setup, flat, steps))
+        return ours.unravel(u) if isinstance(ours, RaveledOperator) else u
+
+    tags = frozenset({lx.positive_semidefinite_tag, lx.symmetric_tag})
+    return lx.FunctionLinearOperator(apply, frozen.in_structure(), tags)

@@ -1,0 +1,68 @@
+"""Why a solve ended, and how lineax calls that."""
+
+from typing import Any
+
+import equinox as eqx
+import lineax as lx
+
+
+class Reason(eqx.Enumeration):
+    """Why a solve ended, in words that say what to do; found in `stats["reason"]`."""
+
+    converged = "The residual meets the tolerance."
+    max_steps = (
+        "The residual is still above the tolerance after max_steps steps. Raise max_steps, start "
+        "from a better initial guess, or take a faster method: FastDiagonalization where the "
+        "coefficients are constant, ConjugateGradient anywhere."
+    )
+    diverged = (
+        "The residual grew beyond all bounds. Lower the method's damping or over-relaxation; "
+        "ConjugateGradient needs a symmetric positive definite operator and preconditioner."
+    )
+    stagnated = (
+        "The residual stopped falling at the rounding error of this precision, above the "
+        "tolerance. Ask for a larger rtol, or solve in double precision (jax_enable_x64)."
+    )
+    nonfinite_input = (
+        "The right-hand side, a coefficient or the initial guess has a NaN or an infinity in it."
+    )
+    singular = (
+        "The solution is not finite: the operator is singular. Check that the diffusion is positive."
+    )
+    incompatible = (
+        "Without a Dirichlet side or a reaction there is a solution only if ∫f + ∮q = 0, and these "
+        "data do not balance. Subtract the mean of the source, or correct the flux."
+    )
+
+
+# lineax's results that say no more than one of ours. `incompatible` and `singular` are both
+# `singular` there.
+_PAIRS = (
+    (Reason.max_steps, lx.RESULTS.max_steps_reached),
+    (Reason.diverged, lx.RESULTS.breakdown),
+    (Reason.stagnated, lx.RESULTS.stagnation),
+    (Reason.nonfinite_input, lx.RESULTS.nonfinite_input),
+    (Reason.singular, lx.RESULTS.singular),
+)
+
+
+def lineax_result(reason: Any) -> Any:
+    """Give the nearest of lineax's results, which is what `lx.linear_solve` reports."""
+    result = lx.RESULTS.successful
+    for ours, theirs in (*_PAIRS, (Reason.incompatible, lx.RESULTS.singular)):
+        result = lx.RESULTS.where(reason == ours, theirs, result)
+    return result
+
+
+def reason_of(result: Any) -> Any:
+    """Give the reason behind the result of one of lineax's own solvers."""
+    reason = Reason.where(result == lx.RESULTS.successful, Reason.converged, Reason.max_steps)
+    for ours, theirs in _PAIRS:
+        reason = Reason.where(result == theirs, ours, reason)
+    return reason
+
+
+def message(reason: Any) -> str:
+    """Give the words of a reason that is known."""
+    words: Any = Reason
+    return words[reason]

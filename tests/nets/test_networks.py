@@ -1,0 +1,82 @@
+"""MLP: shapes, the three ways to draw its parameters, what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from nets import MLP
+from nets.networks import split_network
+
+
+def parameters(network: nnx.Module) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(split_network(network)[1])]
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+def test_maps_points_to_one_number_each(inputs: int) -> None:
+    network = MLP(inputs, (8, 4), rngs=nnx.Rngs(0))
+    x = jax.random.uniform(jax.random.key(0), (7, inputs))
+    first, second, last = ((p.kernel[...], p.bias[...]) for p in network.layers)
+    h = np.tanh(x @ first[0] + first[1][None, :])
+    h = np.tanh(h @ second[0] + second[1][None, :])
+    expected = (h @ last[0] + last[1][None, :])[:, 0]
+    # Both sum the same 8 numbers of order 1 in single precision.
+    np.testing.assert_allclose(network(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"frequency": 10.0}, {"deviation": 0.02}])
+def test_parameters_are_single_precision_under_x64(options: dict) -> None:
+    network = MLP(2, (8, 8), rngs=nnx.Rngs(0), **options)
+    assert {p.dtype for p in parameters(network)} == {np.dtype("float32")}
+    assert network(jnp.zeros((3, 2), jnp.float32)).dtype == np.float32
+
+
+def test_frequency_scales_and_spreads_the_first_layer_only() -> None:
+    network = MLP(1, (20_000, 4), frequency=10.0, rngs=nnx.Rngs(1))
+    weights, biases = (
+        np.asarray(p[...]) for p in (network.layers[0].kernel, network.layers[0].bias)
+    )
+    centres = -biases / weights[0]
+    # 20 000 draws: the relative error of a deviation is 1/√(2·20000) = 0.5 %, six of them are 3 %.
+    assert np.std(weights) == pytest.approx(10.0, rel=0.03)
+    assert np.abs(centres).max() <= 1 + 1e-5
+    assert np.var(centres) == pytest.approx(1 / 3, rel=0.03)
+    plain = MLP(1, (20_000, 4), rngs=nnx.Rngs(1))
+    np.testing.assert_array_equal(network.layers[1].kernel[...], plain.layers[1].kernel[...])
+
+
+def test_deviation_draws_everything_alike() -> None:
+    network = MLP(1, (200, 200), deviation=0.02, rngs=nnx.Rngs(2))
+    assert np.std(network.layers[1].kernel[...]) == pytest.approx(0.02, rel=0.03)
+    assert np.std(network.layers[1].bias[...]) == pytest.approx(0.02, rel=0.3)  # 200 draws: 6 × 5 %
+    assert np.abs(np.asarray(network.layers[0].bias[...])).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"inputs": 0}, "inputs: expected positive integers, got 0"),
+        ({"widths": ()}, "widths: expected at least one"),
+        ({"widths": (8, 2.5)}, "widths: expected positive integers, got 2.5"),
+        ({"frequency": -1.0}, "frequency: expected a positive number, got -1.0"),
+        ({"deviation": float("nan")}, "deviation: expected a positive number, got nan"),
+        ({"frequency": 1.0, "deviation": 1.0}, "at most one"),
+    ],
+)
+def test_refuses(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MLP(**({"inputs": 1, "rngs": nnx.Rngs(0)} | arguments))
+
+
+def test_refuses_points_of_another_dimension() -> None:
+    with pytest.raises(ValueError, match=r"points: expected shape \(N, 2\), got \(5, 1\)"):
+        MLP(2, rngs=nnx.Rngs(0))(jnp.zeros((5, 1)))
+
+
+def test_refuses_parameters_of_two_kinds() -> None:
+    network = MLP(1, (4,), rngs=nnx.Rngs(0))
+    network.layers[0].bias.set_value(jnp.zeros(4, jnp.float64))
+    with pytest.raises(ValueError, match="model: expected parameters of one floating-point type"):
+        split_network(network)
