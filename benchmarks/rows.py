@@ -106,6 +106,9 @@ def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
         )  # fmt: skip
     cap = ROW_ENDS_AT * jacobi.seconds[-1]
     tracks = {"jacobi": jacobi} | _rivals(ref, zero, cap, stages)
+    with stages("network, its first steps one by one"):
+        # For the figure only: nothing of it is charged to a row.
+        first = list(make_training(case, settings.seed, every=1, max_steps=49))
     with stages("network alone", cap) as report:
         training = make_training(case, settings.seed)
         network, kept = train(ref, training, cap=cap, least_steps=2000, report=report)
@@ -128,7 +131,7 @@ def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
             ref, RELAXATIONS["gauss-seidel"](), settings.seed, "hybrid into Gauss–Seidel", cap=cap,
             report=report,
         )  # fmt: skip
-    return Race(ref, cap, tracks, plan, kept, relaxed)
+    return Race(ref, cap, tracks, plan, [*first, *kept[1:]], relaxed)
 
 
 def _rivals(ref: Reference, zero: jax.Array, cap: float, stages: Stages) -> dict[str, Track]:

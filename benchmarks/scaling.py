@@ -1,8 +1,9 @@
 """What `--full` adds to the main job: growth with the grid, five seeds, and the regret."""
 
+import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,8 +62,8 @@ def growth_exponent(sizes: tuple[int, ...], seconds: list[float | None]) -> floa
     known = [(n, t) for n, t in zip(sizes, seconds, strict=True) if t is not None]
     if len(known) < 3:
         return None
-    slope, _ = np.polyfit(*np.log(np.array(known)).T, 1)
-    return float(slope)
+    sizes_known, seconds_known = np.log(np.array(known)).T
+    return float(np.polyfit(sizes_known, seconds_known, 1)[0])
 
 
 def _seeds(outcome: Any, jacobi: dict[str, Any], method: Any, stages: Stages) -> dict[str, Any]:
@@ -92,19 +93,17 @@ def _seeds(outcome: Any, jacobi: dict[str, Any], method: Any, stages: Stages) ->
     return {"title": "The scheduler's hybrid, seed by seed", "columns": columns, "rows": rows}
 
 
-class Replay(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Replay:
     """A recorded training, played back at one constant speed."""
 
     training: RitzTraining
     snapshots: list[Snapshot]
     step_seconds: float
 
-    def stream(self) -> Iterator[Snapshot]:
+    def __iter__(self) -> Iterator[Snapshot]:
         for snapshot in self.snapshots:
             yield snapshot._replace(seconds=snapshot.step * self.step_seconds)
-
-    def __iter__(self) -> Iterator[Snapshot]:  # type: ignore
-        return self.stream()
 
     def cool_down(self, snapshot: Snapshot, steps: int) -> Snapshot:
         cooled = self.training.cool_down(snapshot, steps)

@@ -91,14 +91,15 @@ def ansatz_at(
             inputs.append(2 * t - 1)
             slopes.append(np.full_like(t, 2 / length))
     t = tuple(jnp.asarray(x, grid.dtype) for x in points.T)
-    lift, factor = boundary.lift(problem), boundary.factor(problem.grid)
+    lengths = tuple(np.subtract(grid.upper, grid.lower).tolist()) if gradients else ()
+    lift, factor = _expand(boundary.lift(problem), boundary.factor(problem.grid), t, lengths)
     return Ansatz(
         inputs=jnp.asarray(np.stack(inputs, axis=1), grid.dtype),
         slopes=jnp.asarray(np.stack(slopes, axis=1), grid.dtype),
-        lift=lift(*t).astype(grid.dtype),
-        factor=factor(*t).astype(grid.dtype),
-        lift_gradient=_gradient(lift, t, grid) if gradients else (),
-        factor_gradient=_gradient(factor, t, grid) if gradients else (),
+        lift=lift[0],
+        factor=factor[0],
+        lift_gradient=lift[1:],
+        factor_gradient=factor[1:],
         axes=tuple(axes),
     )
 
@@ -109,26 +110,39 @@ def cast(tree: Any, dtype: Any) -> Any:
     def convert(leaf: Any) -> Any:
         if isinstance(leaf, Grid):
             return Grid(leaf.intervals, leaf.lower, leaf.upper, leaf.boundary, dtype=dtype)
-        is_float = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
-        return leaf.astype(dtype) if is_float else leaf
+        is_array = isinstance(leaf, jax.Array | np.ndarray)
+        is_float = is_array and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.asarray(leaf, dtype) if is_float else leaf
 
     return jax.tree.map(convert, tree, is_leaf=lambda leaf: isinstance(leaf, Grid))
 
 
-def _gradient(
-    function: UnitFunction, t: tuple[jax.Array, ...], grid: Grid
-) -> tuple[jax.Array, ...]:
-    """Derivatives of a function of the unit cube by the coordinates of the box."""
-    gradient = []
-    for axis, x in enumerate(t):
-        tangents = tuple(jnp.full_like(y, float(d == axis)) for d, y in enumerate(t))
-        try:
-            _, slope = jax.jvp(function, t, tangents)
-        except jax.errors.TracerArrayConversionError as error:
-            raise ValueError(
-                "boundary_values: expected a callable written with jax.numpy, which can be "
-                "differentiated; otherwise train with quadrature=GridEnergy()"
-            ) from error
-        length = grid.upper[axis] - grid.lower[axis]
-        gradient.append((slope / length).astype(x.dtype))
-    return tuple(gradient)
+def _expand(
+    lift: UnitFunction,
+    factor: UnitFunction,
+    t: tuple[jax.Array, ...],
+    lengths: tuple[float, ...],
+) -> list[tuple[jax.Array, ...]]:
+    """Values of both functions and, where there are lengths, their derivatives along the axes."""
+
+    def expand(*t: jax.Array) -> list[tuple[jax.Array, ...]]:
+        expansions = []
+        for function in (lift, factor):
+            values = [function(*t)]
+            for axis, length in enumerate(lengths):
+                tangents = tuple(jnp.full_like(x, float(d == axis)) for d, x in enumerate(t))
+                values.append(jax.jvp(function, t, tangents)[1] / length)
+            expansions.append(tuple(x.astype(t[0].dtype) for x in values))
+        return expansions
+
+    try:
+        return jax.jit(expand)(*t)
+    except jax.errors.TracerArrayConversionError:  # boundary data that only NumPy can work out
+        pass
+    try:
+        return expand(*t)
+    except jax.errors.TracerArrayConversionError as error:
+        raise ValueError(
+            "boundary_values: expected a callable written with jax.numpy, which can be "
+            "differentiated; otherwise train with quadrature=GridEnergy()"
+        ) from error

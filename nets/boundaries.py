@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +147,7 @@ def boundary_function(problem: Poisson) -> UnitFunction:
     return interpolate
 
 
-def locate(grid: Grid, t: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+def locate(grid: Grid, t: tuple[Any, ...]) -> tuple[Any, ...]:
     """Coordinates of the box at unit coordinates `t`; both corners are hit exactly."""
     box = zip(t, grid.lower, grid.upper, strict=True)
     return tuple(low * (1 - x) + high * x for x, low, high in box)

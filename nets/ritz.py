@@ -15,6 +15,8 @@ from solvers.grid import Boundary, Grid, as_real, refuse
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 
+Array = jax.Array | np.ndarray  # in double precision while the energy is put together
+
 
 class PointEnergy(eqx.Module):
     """½Σ(k·|∇u|² + m u²) − Σ ℓ u + const, with weights and coefficients in k, m and ℓ.
@@ -24,10 +26,10 @@ class PointEnergy(eqx.Module):
     """
 
     ansatz: Ansatz
-    stiffness: tuple[jax.Array, ...]
-    mass: jax.Array
-    load: jax.Array
-    constant: jax.Array
+    stiffness: tuple[Array, ...]
+    mass: Array
+    load: Array
+    constant: Array
 
     def __call__(self, network: Network) -> jax.Array:
         """The energy, a scalar."""
@@ -48,9 +50,9 @@ class NodalEnergy(eqx.Module):
     ansatz: Ansatz
     operator: EllipticOperator
     residual: jax.Array
-    mass: jax.Array
-    load: jax.Array
-    constant: jax.Array
+    mass: Array
+    load: Array
+    constant: Array
 
     def __call__(self, network: Network) -> jax.Array:
         """The energy, a scalar."""
@@ -136,10 +138,10 @@ def _point_energy(
         ansatz=ansatz_at(
             problem, boundary, grid, np.concatenate([points, sides.points]), gradients=True
         ),
-        stiffness=tuple(jnp.asarray(k) for k in stiffness),
-        mass=jnp.asarray(np.append(weights * sample("reaction", problem.reaction), sides.mass)),
-        load=jnp.asarray(load),
-        constant=jnp.asarray(sides.constant),
+        stiffness=tuple(stiffness),
+        mass=np.append(weights * sample("reaction", problem.reaction), sides.mass),
+        load=load,
+        constant=np.asarray(sides.constant),
     )
 
 
@@ -158,8 +160,8 @@ def _nodal_energy(
         ansatz=ansatz,
         operator=operator,
         residual=residual,
-        mass=jnp.asarray(sides.mass),
-        load=jnp.asarray(sides.load),
+        mass=sides.mass,
+        load=sides.load,
         constant=problem.energy(lift) + sides.constant,
     )
 
@@ -204,17 +206,17 @@ def _sample(
 ) -> np.ndarray:
     """Values at points of the unit cube, shape (N,); a nodal array has the given shape."""
     if isinstance(value, Callable):
-        t = tuple(jnp.asarray(x, grid.dtype) for x in points.T)
-        values = as_real(name, value(*locate(grid, t)), grid.dtype, ((), t[0].shape))
+        x = (jnp.asarray(x, grid.dtype) for x in locate(grid, tuple(points.T)))
+        values = as_real(name, value(*x), grid.dtype, ((), points.shape[:1]))
     elif np.ndim(value) == 0 or quadrature.on_nodes:
-        values = as_real(name, value, grid.dtype, ((), shape)).reshape(-1)
+        values = as_real(name, value, grid.dtype, ((), shape))
     else:
         raise ValueError(
             f"{name}: {type(quadrature).__name__} needs a number or a callable, got an array on "
             "the nodes; train with quadrature=GridEnergy()"
         )
     refuse(name, values, lambda x: False, "finite values at the points of the quadrature")
-    return np.broadcast_to(np.asarray(values, np.float64), (len(points),))
+    return np.broadcast_to(np.asarray(values, np.float64).reshape(-1), (len(points),))
 
 
 def _has_arrays(problem: Poisson) -> bool:

@@ -1,8 +1,14 @@
 """JAX-accelerated solvers for elliptic problems, as lineax solvers."""
 
+from solvers import gallery as gallery
+from solvers import spectrum as spectrum
 from solvers.direct import FastDiagonalization as FastDiagonalization
 from solvers.grid import Boundary as Boundary
 from solvers.grid import Grid as Grid
+from solvers.hybrid import FixedHandoff as FixedHandoff
+from solvers.hybrid import Hybrid as Hybrid
+from solvers.hybrid import SpectralHandoff as SpectralHandoff
+from solvers.hybrid import advise as advise
 from solvers.iteration import Reason as Reason
 from solvers.iteration import as_preconditioner as as_preconditioner
 from solvers.krylov import ConjugateGradient as ConjugateGradient
@@ -15,9 +21,3 @@ from solvers.relaxation.jacobi import Jacobi as Jacobi
 from solvers.solution import Solution as Solution
 from solvers.solution import SolveError as SolveError
 from solvers.solution import solve as solve
-from solvers import gallery as gallery
-from solvers import spectrum as spectrum
-from solvers.hybrid import FixedHandoff as FixedHandoff
-from solvers.hybrid import Hybrid as Hybrid
-from solvers.hybrid import SpectralHandoff as SpectralHandoff
-from solvers.hybrid import advise as advise

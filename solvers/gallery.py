@@ -35,8 +35,8 @@ def published(intervals: int = 1000, *, dtype: Any = None) -> Case:
 
     u = g₀(x) − g₀(1)·x with g₀ = sin x + sin(4x)/4 − sin(8x)/8 + sin(24x)/36; max|u| = 0.5912.
 
-    The solution is odd: Jacobi from zero never meets the lowest mode. The right-hand side as printed
-    has 16 sin 24x, of which the solution has sin(24x)/36.
+    The solution is odd: Jacobi from zero never meets the lowest mode. The right-hand side as
+    printed has 16 sin 24x, of which the solution has sin(24x)/36.
 
     Reference: Xu, Zhang, Luo, Xiao, Ma 2019, "Frequency principle", §5, arXiv:1901.06523.
     """

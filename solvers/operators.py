@@ -79,35 +79,40 @@ class EllipticOperator(lx.AbstractLinearOperator):
         grid = self.grid
         return not any(grid.is_periodic(d) and grid.intervals[d] % 2 for d in range(grid.ndim))
 
-    def extend(self, u: jax.Array) -> jax.Array:
-        """Put one ghost value round `u`: 0, or on a periodic axis the value from the other side."""
-        p = jnp.pad(u, 1)
-        for axis in range(self.grid.ndim):
-            if self.grid.is_periodic(axis):
-                stop = p.shape[axis] - 1
-                low = jax.lax.slice_in_dim(p, 1, 2, axis=axis)
-                high = jax.lax.slice_in_dim(p, stop - 1, stop, axis=axis)
-                p = jax.lax.dynamic_update_slice_in_dim(p, high, 0, axis)
-                p = jax.lax.dynamic_update_slice_in_dim(p, low, stop, axis)
-        return p
-
-    def shrink(self, p: jax.Array) -> jax.Array:
-        """Take the ghost values off again, the inverse of `extend`."""
-        return p[(slice(1, -1),) * self.grid.ndim]
-
-    def stencil(self, p: jax.Array) -> jax.Array:
-        """A u of an extended u: the one place where the equation is written down.
+    def mv(self, vector: jax.Array) -> jax.Array:
+        """A u, shape `grid.shape`: the one place where the equation is written down.
 
         Differences are formed before they are multiplied, so that a smooth u loses no digits.
         """
-        u = self.shrink(p)
+        u = vector
         rows = None if self.reaction is None else self.reaction * u
         for axis in range(self.grid.ndim):
             low, high = self.face_pair(axis)
-            to_low, to_high = u - _neighbour(p, axis, -1), u - _neighbour(p, axis, 1)
-            flow = low * (to_low + to_high) if low is high else low * to_low + high * to_high
+            before, after = neighbours(self.grid, u, axis)
+            flow = low * (u - before) + high * (u - after)
+            if low is high:
+                flow = low * ((u - before) + (u - after))
             rows = flow if rows is None else rows + flow
         assert rows is not None
+        return self.weigh(rows)
+
+    def boundary_load(self, boundary_field: jax.Array) -> jax.Array:
+        """What Dirichlet values put into the right-hand side, W Σ a g/(wᵢhᵢ²), shape `grid.shape`.
+
+        Args:
+            boundary_field: g, shape `grid.full_shape`, 0 at the unknowns.
+        """
+        rows = jnp.zeros(self.grid.shape, self.grid.dtype)
+        for axis, (low_side, high_side) in enumerate(self.grid.boundary):
+            low, high = self.face_pair(axis)
+            across = tuple(
+                slice(None) if d == axis else s for d, s in enumerate(self.grid.unknowns)
+            )
+            g = boundary_field[across]
+            if low_side is Boundary.DIRICHLET:
+                rows = rows + low * _only(g, axis, 0, self.grid.shape[axis])
+            if high_side is Boundary.DIRICHLET:
+                rows = rows + high * _only(g, axis, -1, self.grid.shape[axis])
         return self.weigh(rows)
 
     def face_pair(self, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -150,10 +155,6 @@ class EllipticOperator(lx.AbstractLinearOperator):
         return jnp.asarray(values.reshape(shape), self.grid.dtype)
 
     # What lineax asks of an operator.
-
-    def mv(self, vector: jax.Array) -> jax.Array:
-        """A u, shape `grid.shape`."""
-        return self.stencil(self.extend(vector))
 
     def as_matrix(self) -> jax.Array:
         """A as a dense matrix of N² entries, for looking at and for tests."""
@@ -210,10 +211,29 @@ def _(operator: EllipticOperator) -> bool:
     return False
 
 
-def _neighbour(p: jax.Array, axis: int, shift: int) -> jax.Array:
-    """The unknowns' neighbours along `axis` in an extended array."""
-    starts = [1 + (shift if d == axis else 0) for d in range(p.ndim)]
-    return p[tuple(slice(s, s + n - 2) for s, n in zip(starts, p.shape, strict=True))]
+def neighbours(grid: Grid, u: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """The low and the high neighbour of every node of `u` along `axis`: 0 beyond a side, or wrapped.
+
+    Each is one padded slice, which fuses into the loop that uses it. One array with ghost values all
+    round, sliced many times, is written out first: measured 1.7 times slower in 1-D.
+    """
+    size = u.shape[axis]
+    first, last = (jax.lax.slice_in_dim(u, i, i + 1, axis=axis) for i in (0, size - 1))
+    inner = jax.lax.slice_in_dim(u, 0, size - 1, axis=axis)
+    outer = jax.lax.slice_in_dim(u, 1, size, axis=axis)
+    if grid.is_periodic(axis):
+        return jnp.concatenate([last, inner], axis), jnp.concatenate([outer, first], axis)
+    return _pad(inner, axis, 1, 0), _pad(outer, axis, 0, 1)
+
+
+def _pad(u: jax.Array, axis: int, low: int, high: int) -> jax.Array:
+    return jnp.pad(u, [(low, high) if d == axis else (0, 0) for d in range(u.ndim)])
+
+
+def _only(g: jax.Array, axis: int, end: int, size: int) -> jax.Array:
+    """The first (`end` 0) or last node of `g` along `axis`, at that end of `size` zeros."""
+    side = jnp.take(g, jnp.asarray([end]), axis=axis)
+    return _pad(side, axis, 0, size - 1) if end == 0 else _pad(side, axis, size - 1, 0)
 
 
 def _open_faces(grid: Grid, axis: int) -> np.ndarray:

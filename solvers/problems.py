@@ -104,8 +104,7 @@ class Poisson(eqx.Module):
                     at = tuple(-side if d == axis else slice(None) for d in range(grid.ndim))
                     share = 2 / grid.spacing[axis]  # 1/(wᵢhᵢ), wᵢ = ½
                     rows = rows.at[at].add(share * _side_values(grid, axis, side, flux))
-        ghosts = _ghosts(grid, self.boundary_field)
-        return operator.weigh(rows) - operator.stencil(ghosts)
+        return operator.weigh(rows) + operator.boundary_load(self.boundary_field)
 
 
 def _boundary_field(grid: Grid, boundary_values: Any) -> jax.Array:
@@ -131,15 +130,6 @@ def _is_nonzero(values: Any) -> bool:
 def _is_given(value: Any) -> bool:
     """Say whether boundary data are more than the default, 0."""
     return value is not None and (callable(value) or is_traced(value) or _is_nonzero(value))
-
-
-def _ghosts(grid: Grid, boundary_field: jax.Array) -> jax.Array:
-    """Zero unknowns with the Dirichlet values round them, in the shape of `operator.extend`."""
-    ghosts = boundary_field
-    for axis in range(grid.ndim):
-        missing = [int(side is not Boundary.DIRICHLET) for side in grid.boundary[axis]]
-        ghosts = jnp.pad(ghosts, [missing if d == axis else (0, 0) for d in range(grid.ndim)])
-    return ghosts
 
 
 def _flux_pairs(grid: Grid, flux: Any) -> tuple[tuple[Any, Any], ...]:

@@ -70,8 +70,8 @@ def relative_error(u: jax.Array, reference: jax.Array, indices: Sequence[int]) -
     Returns:
         shape `(len(indices),)`.
 
-    Reference: Xu et al. 2019, "Frequency principle", eq. for Δ_F in §3, arXiv:1901.06523. Their code
-    divides the difference of the moduli instead.
+    Reference: Xu et al. 2019, "Frequency principle", eq. for Δ_F in §3, arXiv:1901.06523. Their
+    code divides the difference of the moduli instead.
     """
     if u.ndim != 1 or u.shape != reference.shape:
         raise ValueError(f"u: expected a 1-D field of shape {reference.shape}, got {u.shape}")

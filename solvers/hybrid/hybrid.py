@@ -91,8 +91,8 @@ class Hybrid:
     """Train, hand over, relax.
 
     Args:
-        method: the solver that gets the guess; `Jacobi` and `GaussSeidel` are priced by modes, others
-            by one timed solve.
+        method: the solver that gets the guess; `Jacobi` and `GaussSeidel` are priced by modes,
+            others by one timed solve.
         scheduler: `SpectralHandoff` or `FixedHandoff`, or any with their `decide`.
         clock: seconds; for looks, handover and relaxation. The training measures itself.
 
@@ -169,4 +169,3 @@ class Hybrid:
         zero = initial_guess(problem, jnp.zeros_like(problem.rhs))
         jax.block_until_ready(solve(problem, method, initial=zero, throw=False).value)
         return self.clock() - start
-

@@ -51,6 +51,7 @@ class SmoothModes(eqx.Module):
         mu: 1 − ν, descending, shape (K,).
         row_norms: ‖A Z y‖₂, shape (K,).
         rest_mu: the largest μ that is not among them.
+        factors: of one step of the method for each of the modes and for the rest, shape (K + 1,).
     """
 
     bases: tuple[jax.Array, ...]
@@ -59,6 +60,7 @@ class SmoothModes(eqx.Module):
     mu: jax.Array
     row_norms: jax.Array
     rest_mu: jax.Array
+    factors: jax.Array
 
     def project(self, r: jax.Array) -> jax.Array:
         """Zᵀr, shape (K,)."""
@@ -75,8 +77,8 @@ class SmoothModes(eqx.Module):
 
 
 @eqx.filter_jit
-def smooth_modes(operator: EllipticOperator) -> SmoothModes:
-    """Compute the `SmoothModes` of an operator.
+def smooth_modes(operator: EllipticOperator, method: Any) -> SmoothModes:
+    """Compute the `SmoothModes` of an operator, and what `method` makes of them.
 
     Cost: 2K applications of A and of D, K = 64 in 1-D, 49 in 2-D, 64 in 3-D.
     """
@@ -86,7 +88,7 @@ def smooth_modes(operator: EllipticOperator) -> SmoothModes:
         jnp.asarray(transforms.modes(grid, d, count), dtype) for d, count in enumerate(counts)
     )
     size = int(np.prod(counts))
-    modes = SmoothModes(bases, *[jnp.zeros((), dtype)] * 5)
+    modes = SmoothModes(bases, *[jnp.zeros((), dtype)] * 6)
     diagonal = operator.diagonal()
     unit = jnp.eye(size, dtype=dtype)
     stiff = jax.lax.map(lambda c: modes.project(operator.mv(modes.synthesize(c))), unit)
@@ -101,13 +103,15 @@ def smooth_modes(operator: EllipticOperator) -> SmoothModes:
         return jnp.max(jnp.abs(u)), jnp.linalg.norm(operator.mv(u).reshape(-1))
 
     largest, norms = jax.lax.map(sizes, vectors.T)
+    rest_mu = _rest(operator, counts, 1 - nu)
     return SmoothModes(
         bases=bases,
         vectors=vectors / largest[None, :],
         energies=nu / largest**2,
         mu=1 - nu,
         row_norms=norms / largest,
-        rest_mu=_rest(operator, counts, 1 - nu),
+        rest_mu=rest_mu,
+        factors=jnp.abs(damping_of(method, operator, jnp.append(1 - nu, rest_mu))),
     )
 
 
@@ -132,9 +136,10 @@ class RelaxationPrice:
     """Price of relaxing on from a guess, for Jacobi and Gauss–Seidel.
 
     The m that solves  max_x |Σ_k e_k ρ_k^m φ_k(x)| + rest·ρ_{K+1}^m ≤ target·max|u|, or, without a
-    target, the solver's own rule ‖Σ_k ρ_k^m A e_kφ_k‖ + ‖rest‖ρ_{K+1}^m ≤ max(rtol·‖b‖, atol), times
-    the measured time of a step. e_k are the amplitudes of the error, yᵀZᵀr/yᵀZᵀAZy; the rest is what of the
-    residual is not in the smooth modes, as if all of it were in the smoothest mode left out.
+    target, the solver's own rule ‖Σ_k ρ_k^m A e_kφ_k‖ + ‖rest‖ρ_{K+1}^m ≤ max(rtol·‖b‖, atol),
+    times the measured time of a step. e_k are the amplitudes of the error, yᵀZᵀr/yᵀZᵀAZy; the rest
+    is what of the residual is not in the smooth modes, as if all of it were in the smoothest mode
+    left out.
 
     Args:
         problem: what is to be solved.
@@ -148,29 +153,35 @@ class RelaxationPrice:
     """
 
     def __init__(self, problem: Poisson, method: Any, target: float | None, clock: Clock):
-        self.method, self.target = method, target
-        operator = problem.operator
+        self._problem, self._method, self._target = problem, method, target
+        zero = jnp.zeros_like(problem.rhs)
         start = clock()
-        lowered = smooth_modes.lower(operator).compile()
-        self.compile_seconds = clock() - start
-        self.modes = lowered(operator)
-        factors = damping_of(method, operator, jnp.append(self.modes.mu, self.modes.rest_mu))
-        self._arguments = (operator, problem.rhs, self.modes, jnp.abs(factors), method)
+        self._modes = smooth_modes(problem.operator, method)
+        self._left(zero)
+        first = clock() - start
+        # Once more, now that it is compiled.
         start = clock()
-        _remaining(*self._arguments, jnp.zeros_like(problem.rhs), target)
-        self.compile_seconds += clock() - start
-        self.step_seconds, seconds = measure_step(problem, method, clock)
-        self.compile_seconds += seconds
+        self._modes = jax.block_until_ready(smooth_modes(problem.operator, method))
+        self._left(zero)
+        self.compile_seconds = max(first - (clock() - start), 0.0)
+        self.step_seconds, compiling = measure_step(problem, method, clock)
+        self.compile_seconds += compiling
+
+    def _left(self, u: jax.Array) -> tuple[float, np.ndarray]:
+        problem = self._problem
+        steps, amplitudes = _remaining(
+            problem.operator, problem.rhs, self._modes, self._method, u, self._target
+        )
+        return float(steps), np.asarray(amplitudes)
 
     def remaining(self, u: jax.Array) -> Price:
         """Price of the smoothed guess `u`, shape `grid.shape`.
 
         Cost: two applications of A and K·N multiplications, without any full transform.
         """
-        steps, amplitudes = _remaining(*self._arguments, u, self.target)
-        count = float(steps)
+        count, amplitudes = self._left(u)
         count = count if count < ENDLESS / 2 else np.inf
-        return Price(count * self.step_seconds, count, np.asarray(amplitudes))
+        return Price(count * self.step_seconds, count, amplitudes)
 
 
 class TimedPrice:
@@ -219,12 +230,12 @@ def with_budget(method: AbstractIteration, steps: int) -> AbstractIteration:
 
 
 def measure_step(
-    problem: Poisson, method: AbstractIteration, clock: Clock, *, least: float = 0.01
+    problem: Poisson, method: AbstractIteration, clock: Clock, *, least: float = 0.005
 ) -> tuple[float, float]:
     """Time one step as the loop does it, looks at the residual included.
 
     Returns:
-        seconds per step, the median of three runs of at least `least` seconds, and the seconds that
+        seconds per step, the median of three runs of about `least` seconds, and the seconds that
         compiling took.
     """
     # The very call that `solve` makes, so that it is compiled once.
@@ -242,10 +253,10 @@ def measure_step(
     compiling = run(0)
     overhead = run(0)
     steps = 10 * method.check_every
-    while (seconds := run(steps)) < least + overhead and steps < 2**24:
-        steps *= 4
-    runs = sorted([seconds, run(steps), run(steps)])
-    return max(runs[1] - overhead, 1e-9) / steps, max(compiling - overhead, 0.0)
+    while (seconds := run(steps) - overhead) < least / 2 and steps < 2**24:
+        steps = int(steps * min(max(least / max(seconds, 1e-6), 2), 20))
+    median = sorted(run(steps) - overhead for _ in range(3))[1]
+    return max(median, 1e-9) / steps, max(compiling - overhead, 0.0)
 
 
 @eqx.filter_jit
@@ -253,7 +264,6 @@ def _remaining(
     operator: EllipticOperator,
     b: jax.Array,
     modes: SmoothModes,
-    factors: jax.Array,
     method: Any,
     u: jax.Array,
     target: Any,
@@ -266,7 +276,7 @@ def _remaining(
     error = jnp.where(null, 0, work / jnp.where(null, 1, modes.energies))
     low = modes.synthesize(modes.vectors @ error)
     rest = jnp.linalg.norm((r - operator.mv(low)).reshape(-1))
-    rho, rho_rest = factors[:-1], factors[-1]
+    rho, rho_rest = modes.factors[:-1], modes.factors[-1]
     if target is None:
         b_norm = jnp.linalg.norm(b.reshape(-1))
         root = jnp.asarray(np.sqrt(grid.cell_volume), b.dtype)
@@ -280,7 +290,8 @@ def _remaining(
         stiffness = jnp.min(operator.diagonal()) * (1 - modes.rest_mu)
         # Three times its root mean square stands for the largest value of the rest.
         rest = 3 * rest / np.sqrt(grid.size) / stiffness
-        every = max(1, min(n // (8 * base.shape[1]) for n, base in zip(grid.shape, modes.bases)))
+        pairs = zip(grid.shape, modes.bases, strict=True)
+        every = max(1, min(n // (8 * base.shape[1]) for n, base in pairs))
 
         def left(m: jax.Array) -> jax.Array:
             smooth = modes.synthesize(modes.vectors @ (error * rho**m), every)

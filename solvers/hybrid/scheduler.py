@@ -87,13 +87,15 @@ class _Candidate(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SpectralHandoff:
-    """Watch the smooth modes of the output and hand over when relaxing is the better use of a second.
+    """Watch the smooth modes of the output and hand over when relaxing is the better use of a
+    second.
 
     R is the price of handing over the best snapshot so far, t what has been charged. Hand over when
-    R ≤ t/4, after no gain for max(R/4, 0.3 s), or once t alone has cost as much as relaxing from zero.
-    A training that can be cooled down is, from the best snapshot, and the cheaper of the two states is
-    taken. There is no training, past the one chunk that times it, where relaxing from zero costs less
-    than `least_steps` steps and the cool-down. A guess dearer than zero is not used.
+    R ≤ t/4, after no gain for max(R/4, 0.3 s), or once t alone has cost as much as relaxing from
+    zero. A training that can be cooled down is, from the best snapshot, and the cheaper of the two
+    states is taken. There is no training, past the one chunk that times it, where relaxing from
+    zero costs less than `least_steps` steps and the cool-down. A guess dearer than zero is not
+    used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to

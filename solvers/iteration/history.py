@@ -23,9 +23,7 @@ class History(NamedTuple):
 def empty(dtype: jax.typing.DTypeLike) -> History:
     """Give a history with nothing in it."""
     unused = jnp.full(HISTORY, -1, jnp.int32)
-    return History(
-        unused.astype(dtype), unused, jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
-    )
+    return History(unused.astype(dtype), unused, jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32))
 
 
 def record(history: History, look: jax.Array, step: jax.Array, norm: jax.Array) -> History:

@@ -45,15 +45,6 @@ class RaveledOperator(eqx.Module):
     def diagonal(self) -> jax.Array:
         return lx.diagonal(self.operator)
 
-    def extend(self, u: jax.Array) -> jax.Array:
-        return u
-
-    def shrink(self, p: jax.Array) -> jax.Array:
-        return p
-
-    def stencil(self, p: jax.Array) -> jax.Array:
-        return self.mv(p)
-
     def transpose(self) -> "RaveledOperator":
         return RaveledOperator(self.operator.transpose())
 

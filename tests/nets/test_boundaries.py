@@ -1,6 +1,7 @@
 """Boundary treatments: Dirichlet data met to rounding on every mix, periodic axes exactly."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +17,13 @@ from solvers.problems import Poisson
 
 D, N, P = Boundary.DIRICHLET, Boundary.NEUMANN, Boundary.PERIODIC
 PAIRS = ((D, D), (D, N), (N, D), (N, N), (P, P))
-ROTATIONS = [tuple(PAIRS[(i + d) % 5] for d in range(3)) for i in range(5)]
 NODES = 6 * 5 * 4  # of `make_grid` at most
 MIXES = [
     *itertools.product(PAIRS, repeat=1),
-    *[(PAIRS[i], PAIRS[(i + step) % 5]) for i in range(5) for step in (0, 1, 2)],
-    *ROTATIONS,
-    (PAIRS[0],) * 3,
+    *[(PAIRS[i], PAIRS[(i + 1) % 5]) for i in range(5)],
+    ((D, D), (D, D)),
+    ((D, D), (D, D), (D, D)),
+    ((D, N), (N, D), (P, P)),
 ]
 
 
@@ -37,28 +38,26 @@ def is_given(grid: Grid) -> np.ndarray:
     return given
 
 
-def wave(*x: jax.Array) -> jax.Array:
+def wave(*x: Any, cos: Any = jnp.cos) -> Any:
     """Return data that no low polynomial extends, and periodic on every axis of `make_grid`."""
-    lengths = (2, 3, 0.7)
-    return 2 + sum(
-        jnp.cos(2 * jnp.pi * y / w + d) for d, (y, w) in enumerate(zip(x, lengths, strict=False))
-    )
+    return 2 + sum(cos(2 * np.pi * y / w) for y, w in zip(x, (2, 3, 0.7), strict=False))
 
 
-def boundary_data(grid: Grid, kind: str) -> object:
-    """Return the wave, known on Dirichlet sides only, in one of the three forms."""
+def boundary_data(grid: Grid, kind: str) -> Any:
+    """Return the wave, known on Dirichlet sides only, as a callable of NumPy or an array."""
 
-    def on_sides(*x: jax.Array) -> jax.Array:
-        hit = jnp.zeros(x[0].shape, bool)
+    def on_sides(*x: Any) -> np.ndarray:
+        x = tuple(map(np.asarray, x))
+        hit = np.zeros(x[0].shape, bool)
         for y, low, high, sides in zip(x, grid.lower, grid.upper, grid.boundary, strict=True):
             for end, side in zip((low, high), sides, strict=True):
                 hit |= (y == end) & (side is D)
-        return jnp.where(hit, wave(*x), jnp.nan)
+        return np.where(hit, wave(*x, cos=np.cos), np.nan)
 
-    return {"number": 1.7, "callable": on_sides, "array": on_sides(*grid.coordinates())}[kind]
+    return on_sides if kind == "callable" else on_sides(*grid.coordinates())
 
 
-@pytest.mark.parametrize("kind", ["number", "callable", "array"])
+@pytest.mark.parametrize("kind", ["callable", "array"])
 @pytest.mark.parametrize("sides", [mix for mix in MIXES if D in sum(mix, ())])
 def test_hard_boundary_meets_the_data_to_rounding(sides: tuple, kind: str) -> None:
     grid = make_grid(sides)
@@ -85,9 +84,8 @@ def test_without_dirichlet_sides_the_network_is_alone(sides: tuple) -> None:
     np.testing.assert_array_equal(ansatz.factor, 1)
 
 
-@pytest.mark.parametrize("sides", ROTATIONS[:2])
-def test_gradients_of_the_ansatz_match_differences(sides: tuple) -> None:
-    grid = make_grid(sides)
+def test_gradients_of_the_ansatz_match_differences() -> None:
+    grid = make_grid(((D, N), (D, D), (P, P)))
     problem = Poisson(grid, 0.0, boundary_values=wave)
     network = MLP(input_size(grid), (8,), dtype=jnp.float64, rngs=nnx.Rngs(0))
     points = np.random.default_rng(0).uniform(0.1, 0.9, (6, 3))
@@ -95,11 +93,11 @@ def test_gradients_of_the_ansatz_match_differences(sides: tuple) -> None:
     def values(shift: np.ndarray) -> np.ndarray:
         box = np.subtract(grid.upper, grid.lower)
         at = ansatz_at(problem, HardBoundary(), grid, points + shift / box, gradients=True)
-        return np.asarray(at.values(network))
+        return np.asarray(expand(at)[0])
 
-    at = ansatz_at(problem, HardBoundary(), grid, points, gradients=True)
-    u, gradient = at.values_and_gradient(network)
-    np.testing.assert_allclose(u, values(np.zeros(3)))
+    expand = jax.jit(lambda at: at.values_and_gradient(network))
+    u, gradient = expand(ansatz_at(problem, HardBoundary(), grid, points, gradients=True))
+    np.testing.assert_array_equal(u, values(np.zeros(3)))
     for axis in range(3):
         step = 1e-5 * np.eye(3)[axis]
         # Central differences: h² times a third derivative of some 1e3, and rounding over h.

@@ -14,7 +14,7 @@ def parameters(network: nnx.Module) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(split_network(network)[1])]
 
 
-@pytest.mark.parametrize("inputs", [1, 2, 3])
+@pytest.mark.parametrize("inputs", [1, 3])
 def test_maps_points_to_one_number_each(inputs: int) -> None:
     network = MLP(inputs, (8, 4), rngs=nnx.Rngs(0))
     x = jax.random.uniform(jax.random.key(0), (7, inputs))

@@ -1,0 +1,276 @@
+"""RitzTraining: a repeatable stream of snapshots, in single precision, that solves its problem."""
+
+from collections.abc import Iterator
+from itertools import count
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from nets import MLP, GridEnergy, PenaltyBoundary, RitzTraining, input_size
+from nets.evaluation import BLOCK
+from solvers.grid import Boundary, Grid
+from solvers.problems import Poisson
+from solvers.snapshots import CoolableTraining, Snapshot
+
+D, N, P = Boundary.DIRICHLET, Boundary.NEUMANN, Boundary.PERIODIC
+GRID = Grid(64)
+PROBLEM = Poisson(GRID, lambda x: jnp.pi**2 * jnp.sin(jnp.pi * x) + 2, boundary_values=1.0)
+
+
+def network(grid: Grid = GRID, **options: object) -> MLP:
+    return MLP(input_size(grid), (16,), rngs=nnx.Rngs(0), **options)  # type: ignore
+
+
+def leaves(tree: object) -> list[np.ndarray]:
+    return [np.array(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_equal(one: object, other: object) -> None:
+    for a, b in zip(leaves(one), leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def training() -> RitzTraining:
+    return RitzTraining(PROBLEM, network(), optimizer=optax.adam(1e-2), every=20, max_steps=70)
+
+
+@pytest.fixture(scope="module")
+def snapshots(training: RitzTraining) -> list[Snapshot]:
+    return list(training)
+
+
+def test_snapshots_come_every_so_many_steps_and_at_the_end(
+    training: RitzTraining, snapshots: list[Snapshot]
+) -> None:
+    assert isinstance(training, CoolableTraining)
+    assert [s.step for s in snapshots] == [0, 20, 40, 60, 70]
+    assert [s.state.step for s in snapshots] == [0, 20, 40, 60, 70]
+    seconds = [s.seconds for s in snapshots]
+    assert seconds[0] == 0
+    assert np.all(np.diff(seconds) > 0)
+
+
+def test_iterating_again_starts_afresh_and_leaves_kept_snapshots_alone(
+    training: RitzTraining, snapshots: list[Snapshot]
+) -> None:
+    before = leaves([s.state for s in snapshots])
+    model = network()
+    for old, new in zip(snapshots, training, strict=True):
+        assert_equal(old.state, new.state)
+    assert_equal(before, [s.state for s in snapshots])
+    assert_equal(snapshots[0].state.params, nnx.state(model, nnx.Param))
+    assert len(training.chunk_seconds) == 4
+    assert len(training.energies) == 70
+
+
+def test_the_model_is_not_changed() -> None:
+    model = network()
+    before = leaves(nnx.state(model))
+    list(RitzTraining(PROBLEM, model, every=5, max_steps=5))
+    assert_equal(before, nnx.state(model))
+
+
+def test_resuming_is_going_on(training: RitzTraining, snapshots: list[Snapshot]) -> None:
+    rest = list(training.resume(snapshots[2]))
+    assert [s.step for s in rest] == [60, 70]
+    assert_equal(rest[-1].state, snapshots[-1].state)
+
+
+def test_the_chunks_length_does_not_change_the_steps(snapshots: list[Snapshot]) -> None:
+    other = RitzTraining(PROBLEM, network(), optimizer=optax.adam(1e-2), every=30, max_steps=60)
+    assert_equal(list(other)[-1].state, snapshots[3].state)
+
+
+def test_single_precision_under_x64(training: RitzTraining, snapshots: list[Snapshot]) -> None:
+    assert jax.config.jax_enable_x64  # type: ignore
+    for snapshot in snapshots:
+        floats = [a for a in leaves(snapshot.state) if a.dtype.kind == "f"]
+        assert {a.dtype for a in floats} == {np.dtype("float32")}
+    assert training._energy.load.dtype == np.float32  # type: ignore
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_evaluation_is_in_the_grids_precision(snapshots: list[Snapshot], dtype: str) -> None:
+    for intervals in (8, 64):
+        grid = Grid(intervals, dtype=dtype)
+        u = snapshots[-1].evaluate(grid)
+        assert u.dtype == dtype
+        assert u.shape == grid.full_shape
+        assert (u[0], u[-1]) == (1.0, 1.0)
+    single, double = (snapshots[-1].evaluate(Grid(64, dtype=d)) for d in ("float32", "float64"))
+    np.testing.assert_allclose(single, double, atol=1e-5)  # 16 terms of order 1
+    assert np.abs(single - double).max() > 0
+
+
+def test_evaluation_in_blocks_is_the_same(snapshots: list[Snapshot]) -> None:
+    many = 4 * (BLOCK // 4 * 5 // 4 + 1)  # two blocks, the second one padded
+    fine = np.asarray(snapshots[-1].evaluate(Grid(many)))
+    coarse = np.asarray(snapshots[-1].evaluate(Grid(4)))
+    np.testing.assert_allclose(fine[:: many // 4], coarse, atol=1e-13)
+
+
+def test_compilation_is_charged_apart_and_once() -> None:
+    ticks = count()
+    training = RitzTraining(
+        PROBLEM, network(), every=5, max_steps=10, clock=lambda: float(next(ticks))
+    )
+    assert training.compile_seconds == 1.0  # a clock that ticks once when it is read
+    for _ in range(2):
+        training.prepare(GRID)
+        assert training.compile_seconds == 3.0
+    stream = list(training)
+    assert [s.seconds for s in stream] == [0.0, 1.0, 2.0]
+    assert training.chunk_seconds == [1.0, 1.0]
+    stream[0].evaluate(GRID)
+    assert training.cool_down(stream[1], steps=8).seconds == 3.0
+    assert training.compile_seconds == 3.0
+
+
+class TestCoolDown:
+    """Updates times a factor from 1 to 0."""
+
+    def test_ends_at_rest(self, training: RitzTraining, snapshots: list[Snapshot]) -> None:
+        before = leaves(snapshots[2].state)
+        cooled = training.cool_down(snapshots[2], steps=45)  # three chunks, the last one short
+        assert cooled.step == cooled.state.step == 85
+        assert cooled.seconds > snapshots[2].seconds
+        assert_equal(before, snapshots[2].state)
+        # linspace(1, 0, 2): a full step, then one of size 0, which only the optimiser notices.
+        one, two = (training.cool_down(cooled, steps=n) for n in (1, 2))
+        assert_equal(one.state.params, two.state.params)
+        assert two.step == 87
+
+    def test_follows_the_factors(self) -> None:
+        """Small steps of plain descent keep their gradient, so moves add up as the factors do."""
+        slow = optax.sgd(1e-6)
+        training = RitzTraining(PROBLEM, network(dtype=jnp.float64), optimizer=slow, every=4)
+        start = next(iter(training))
+        chunk = next(training.resume(start))
+        cooled = training.cool_down(start, steps=7)
+        for a, b, c in zip(*(leaves(s.state.params) for s in (start, chunk, cooled)), strict=True):
+            # 4 full steps against 1 + 5/6 + … + 1/6 + 0 = 3.5; the gradient moves by 1e-4 or so.
+            np.testing.assert_allclose(
+                (c - a) / np.abs(b - a).max(), (b - a) / np.abs(b - a).max() * 3.5 / 4, atol=1e-3
+            )
+
+    def test_quietens_the_optimiser(self) -> None:
+        training = RitzTraining(
+            PROBLEM, network(), optimizer=optax.adam(3e-2), every=25, max_steps=300
+        )
+        *_, last = training
+        after = [
+            training._energy(lambda x, s=s: training._network(s.state.params, x))
+            for s in (last, training.cool_down(last, 100))
+        ]
+        assert after[1] < after[0]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.chain(
+            optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(1e-2, 40))
+        ),
+        optax.lbfgs(memory_size=3),
+    ],
+    ids=["chain with schedule", "lbfgs"],
+)
+def test_any_optimiser_lowers_the_energy(optimizer: optax.GradientTransformation) -> None:
+    training = RitzTraining(PROBLEM, network(), optimizer=optimizer, every=20, max_steps=40)
+    *_, last = training
+    assert training.energies[-1] < training.energies[0]
+    floats = [a for a in leaves(last.state.params) if a.dtype.kind == "f"]
+    assert {a.dtype for a in floats} == {np.dtype("float32")}
+
+
+def wave(*x: jax.Array) -> jax.Array:
+    return jnp.cos(2 * jnp.pi * x[-1])
+
+
+def load(*x: jax.Array) -> jax.Array:
+    return 4 * jnp.pi**2 * wave(*x)
+
+
+def jump(grid: Grid) -> dict:
+    (x,) = grid.coordinates()
+    return {"source": jnp.zeros(grid.full_shape), "diffusion": jnp.where(x < 0.5, 1.0, 3.0)}
+
+
+PROBLEMS = {
+    "dirichlet": (PROBLEM, lambda x: 1 + jnp.sin(jnp.pi * x) + x * (1 - x)),
+    "periodic, singular": (Poisson(Grid(64, boundary=P), load), wave),
+    "neumann, singular": (Poisson(Grid(64, boundary=N), load), wave),
+    "flux": (Poisson(Grid(64, boundary=(D, N)), 0.0, flux=(None, 2.0)), lambda x: 2 * x),
+    "2-D": (Poisson(Grid((16, 16), boundary=(N, P)), load), wave),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_solves_to_a_few_per_cent(name: str) -> None:
+    problem, exact = PROBLEMS[name]
+    grid = problem.grid
+    training = RitzTraining(
+        problem,
+        network(grid, frequency=3.0),
+        optimizer=optax.adam(2e-2),
+        quadrature=GridEnergy() if grid.ndim == 2 else None,
+        every=100,
+        max_steps=400,
+    )
+    *_, last = training
+    u = np.asarray(training.cool_down(last, 100).evaluate(grid))
+    error = np.abs(u - np.asarray(exact(*grid.coordinates()))).max()
+    assert error < 0.05 * np.abs(u).max()
+    if problem.operator.is_singular:
+        assert abs(grid.integral(jnp.asarray(u))) < 1e-14
+
+
+def test_nodal_data_with_a_jump_trains_on_the_grid() -> None:
+    grid = Grid(32)
+    problem = Poisson(grid, **jump(grid), boundary_values=np.linspace(0, 1, 33))
+    training = RitzTraining(problem, network(), optimizer=optax.adam(1e-2), max_steps=300)
+    *_, last = training
+    u = last.evaluate(grid)
+    exact = np.linalg.solve(problem.operator.as_matrix(), problem.rhs)
+    assert np.abs(u[1:-1] - exact).max() < 0.03  # u has a kink that tanh has to bend to
+    assert (u[0], u[-1]) == (0.0, 1.0)
+
+
+def test_divergence_is_an_error_that_says_what_to_do() -> None:
+    stream = iter(
+        RitzTraining(PROBLEM, network(), optimizer=optax.sgd(1e6), boundary=PenaltyBoundary())
+    )
+    assert next(stream).step == 0
+    with pytest.raises(RuntimeError, match=r"between steps 0 and 50.*smaller learning rate"):
+        next(stream)
+
+
+def bad_models() -> Iterator[tuple[nnx.Module, str]]:
+    yield MLP(1, (4,), rngs=nnx.Rngs(0)), r"model: expected 2 inputs .*two for a periodic one"
+    yield nnx.Linear(2, 1, rngs=nnx.Rngs(0)), r"model: expected to map \(3, 2\) to \(3,\)"
+
+
+@pytest.mark.parametrize(("model", "message"), list(bad_models()))
+def test_refuses_networks_that_do_not_fit(model: nnx.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RitzTraining(Poisson(Grid(8, boundary=P), 0.0), model)
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"max_steps": 2.5}])
+def test_refuses_counts(options: dict) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))}: expected a positive integer"):
+        RitzTraining(PROBLEM, network(), **options)
+
+
+def test_refuses_foreign_snapshots_and_grids(
+    training: RitzTraining, snapshots: list[Snapshot]
+) -> None:
+    with pytest.raises(ValueError, match="snapshot: expected one of a RitzTraining"):
+        training.cool_down(Snapshot(0, 0.0, lambda grid: jnp.zeros(grid.full_shape)))
+    with pytest.raises(ValueError, match="grid: expected the box"):
+        snapshots[0].evaluate(Grid(8, upper=2))

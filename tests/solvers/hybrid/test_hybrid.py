@@ -1,0 +1,231 @@
+"""When, whether and how: schedulers on trainings of known course, with a clock that is told."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solvers import FixedHandoff, Grid, Hybrid, Jacobi, SpectralHandoff, gallery, solve
+from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.price import Price
+from solvers.hybrid.session import Session
+from solvers.snapshots import CoolableTraining, Snapshot
+
+CASE = gallery.published(128)
+PROBLEM = CASE.problem
+EXACT = PROBLEM.field(solve(PROBLEM).value)
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    def __init__(self, tick: float = 0.0):
+        self.now, self.tick = 0.0, tick
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+class ToldPrice:
+    """Prices by the size of the guess's first unknown, which the made-up trainings set."""
+
+    compile_seconds = 0.0
+
+    def __init__(self, zero: float):
+        self.zero = zero
+
+    def remaining(self, u: jax.Array) -> Price:
+        wanted = float(jnp.max(jnp.abs(u)))
+        return Price(wanted if wanted > 0 else self.zero, 1.0, np.zeros(0))
+
+
+def training_of(prices: list[float], seconds: float = 0.1, every: int = 50) -> list[Snapshot]:
+    """Snapshots every `every` steps and `seconds` seconds, to be priced as `prices` say."""
+
+    def constant(value: float) -> Any:
+        return lambda grid: jnp.full(grid.full_shape, value)
+
+    return [Snapshot(i * every, i * seconds, constant(p)) for i, p in enumerate(prices)]
+
+
+class Cooling:
+    """A training that can be cooled down, to a state of a given price."""
+
+    def __init__(self, prices: list[float], after: float):
+        self.prices, self.after, self.cooled_from = prices, after, -1
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return iter(training_of(self.prices))
+
+    def cool_down(self, snapshot: Snapshot, steps: int) -> Snapshot:
+        self.cooled_from = snapshot.step
+        field = jnp.full(PROBLEM.grid.full_shape, self.after)
+        return Snapshot(snapshot.step + steps, snapshot.seconds + 0.5, lambda grid: field)
+
+
+@pytest.fixture
+def session_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sessions with told prices; smoothing is left out so that a guess keeps its number."""
+    monkeypatch.setattr(
+        "solvers.hybrid.session.initial_guess",
+        lambda problem, field: problem.grid.restrict("u", field),
+    )
+
+    def make(training: Any, zero: float = 100.0) -> Session:
+        price: Any = ToldPrice(zero)
+        return Session(PROBLEM, price, training, Clock())
+
+    return make
+
+
+def test_it_hands_over_once_a_quarter_of_the_time_spent_is_as_much_as_what_remains(
+    session_of: Any,
+) -> None:
+    handoff = SpectralHandoff().decide(session_of(training_of([9.0, 5.0, 0.06, 0.05, 0.01])))
+    assert handoff.step == 150  # 0.05 s remain, 0.3 s are spent: at step 100 it was 0.06 and 0.2
+    assert "quarter" in handoff.reason
+    assert handoff.predicted_seconds == pytest.approx(0.05)
+
+
+def test_it_hands_over_the_best_snapshot_after_no_gain(session_of: Any) -> None:
+    prices = [9.0, 5.0, 1.0, *[2.0] * 20]
+    handoff = SpectralHandoff().decide(session_of(training_of(prices)))
+    assert handoff.step == 100
+    assert "no gain" in handoff.reason
+    assert handoff.seconds == pytest.approx(0.5)  # 0.2 s and the patience of 0.3 s
+
+
+def test_it_does_not_train_where_zero_is_cheaper_than_the_least_training(session_of: Any) -> None:
+    session = session_of(training_of([9.0, 5.0, 0.001]), zero=0.9)  # 500 steps cost 1 s
+    handoff = SpectralHandoff().decide(session)
+    assert (handoff.step, handoff.initial) == (0, None)
+    assert "no training" in handoff.reason
+    assert handoff.seconds == pytest.approx(0.1)  # the one chunk that timed it is charged
+    assert session.trace == []
+
+
+def test_it_stops_training_that_has_cost_as_much_as_zero_would(session_of: Any) -> None:
+    prices = [50.0 - i for i in range(40)]
+    handoff = SpectralHandoff().decide(session_of(training_of(prices), zero=1.15))
+    assert handoff.initial is None  # dearer than zero: zero it is
+    assert "relaxing from zero" in handoff.reason
+    assert handoff.predicted_seconds == pytest.approx(1.15)
+    assert handoff.seconds == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize(("after", "taken"), [(0.01, 0.01), (3.0, 1.0)])
+def test_a_cool_down_is_charged_and_used_only_if_it_helps(
+    session_of: Any, after: float, taken: float
+) -> None:
+    training = Cooling([9.0, 5.0, 1.0, *[2.0] * 20], after)
+    assert isinstance(training, CoolableTraining)
+    handoff = SpectralHandoff().decide(session_of(training))
+    assert training.cooled_from == 100
+    assert handoff.predicted_seconds == pytest.approx(taken)
+    assert handoff.seconds == pytest.approx(1.0)  # 0.5 s until the decision, 0.5 s of cool-down
+    assert "cool-down" in handoff.reason
+
+
+def test_without_cool_down_none_happens(session_of: Any) -> None:
+    training = Cooling([9.0, 1.0, *[2.0] * 20], 0.01)
+    SpectralHandoff(cool_down=False).decide(session_of(training))
+    assert training.cooled_from == -1
+
+
+def test_looking_stays_below_its_share(session_of: Any) -> None:
+    session = session_of(training_of([5.0] * 60))
+    session._clock.tick = 0.01  # a look is then 0.01 s, a chunk 0.1 s
+    SpectralHandoff(patience=100.0).decide(session)
+    # A look is due whenever all looks so far are within 5 %, so the last may overstep by itself.
+    assert session.looking_seconds <= 0.05 * session.training_seconds + 0.011
+    assert 20 <= len(session.trace) <= 35
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0), (70, 100), (100, 100), (10**6, 200)])
+def test_a_fixed_handoff_takes_the_first_snapshot_of_its_step(
+    session_of: Any, step: int, expected: int
+) -> None:
+    handoff = FixedHandoff(step).decide(session_of(training_of([5.0, 4.0, 3.0, 2.0, 1.0])))
+    assert handoff.step == expected
+    assert ("training ended" in handoff.reason) == (step > 200)
+
+
+def test_an_empty_training_is_an_error(session_of: Any) -> None:
+    with pytest.raises(ValueError, match="training"):
+        FixedHandoff(0).decide(session_of([]))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: FixedHandoff(-1), "step"),
+        (lambda: FixedHandoff(1.5), "step"),  # type: ignore
+        (lambda: SpectralHandoff(target=2.0), "target"),
+        (lambda: SpectralHandoff(patience=-1.0), "patience"),
+        (lambda: SpectralHandoff(least_steps=-1), "least_steps"),
+        (lambda: Hybrid("jacobi"), "method"),  # type: ignore
+    ],
+)
+def test_impossible_arguments_are_named(make: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        make()
+
+
+def converging(steps: int = 40) -> Iterator[Snapshot]:
+    """A training of which the error falls tenfold every 50 steps, at all frequencies alike."""
+    for i in range(steps):
+        field = EXACT * (1 - 0.1 ** (i + 1))
+        yield Snapshot(50 * i, 1e-4 * i, lambda grid, field=field: field)
+
+
+def test_the_hybrid_ends_at_the_tolerance_from_the_guess_it_took() -> None:
+    outcome = Hybrid(Jacobi(rtol=1e-6), SpectralHandoff(least_steps=0)).solve(PROBLEM, converging())
+    assert outcome.handoff.initial is not None
+    norm = PROBLEM.grid.norm(PROBLEM.rhs)
+    assert outcome.solution.residual_norms[0] < 0.1 * norm  # zero would begin at the norm itself
+    residual = PROBLEM.grid.norm(PROBLEM.residual(outcome.solution.value))
+    assert residual <= 1.0001e-6 * norm
+    told = outcome.explain()
+    assert outcome.handoff.reason in told
+    assert len(told.splitlines()) == len(outcome.trace) + 3
+
+
+def test_every_second_is_charged() -> None:
+    clock = Clock(tick=0.001)
+    outcome = Hybrid(Jacobi(rtol=1e-6), FixedHandoff(100), clock=clock).solve(PROBLEM, converging())
+    costs = outcome.costs
+    assert costs.training == pytest.approx(2e-4)  # as the snapshot says
+    assert costs.looking == pytest.approx(0.001)  # one look, from tick to tick
+    assert costs.relaxing == pytest.approx(0.001)
+    assert costs.charged == pytest.approx(costs.planning + 0.0022)
+    # All the ticks are somewhere: planned, looked, relaxed, or compiled; one is between the parts.
+    parts = costs.planning + costs.looking + costs.relaxing + costs.compiling
+    assert parts == pytest.approx(clock.now, abs=0.0081)
+
+
+def test_a_plan_relaxes_nothing() -> None:
+    plan = Hybrid(Jacobi(), FixedHandoff(100), clock=Clock(0.001)).plan(PROBLEM, converging())
+    assert plan.handoff.step == 100
+    assert plan.costs.relaxing == 0
+    assert "fixed handoff at step 100" in plan.explain()
+
+
+def test_handover_removes_the_rough_error_that_rounding_leaves() -> None:
+    grid = Grid(128, -1.0, 1.0)
+    rounded = EXACT.astype(jnp.float32).astype(grid.dtype)
+    smoothed = initial_guess(PROBLEM, rounded)
+    error = smoothed - EXACT[grid.unknowns]
+    modes = jnp.abs(
+        jnp.fft.rfft(jnp.concatenate([jnp.zeros(1), error, jnp.zeros(1), -error[::-1]]))
+    )
+    before = rounded[grid.unknowns] - EXACT[grid.unknowns]
+    rough = jnp.abs(
+        jnp.fft.rfft(jnp.concatenate([jnp.zeros(1), before, jnp.zeros(1), -before[::-1]]))
+    )
+    theta = np.pi * np.arange(1, 128) / 128
+    # cos⁴(θ/2) for each mode; the tolerance is rounding in double precision.
+    np.testing.assert_allclose(modes[1:-1], rough[1:-1] * np.cos(theta / 2) ** 4, atol=1e-14)

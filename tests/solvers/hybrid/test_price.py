@@ -1,0 +1,114 @@
+"""The price of a guess against what relaxing from it really takes."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solvers import (
+    ConjugateGradient,
+    FastDiagonalization,
+    GaussSeidel,
+    Grid,
+    Jacobi,
+    Poisson,
+    gallery,
+    solve,
+)
+from solvers.hybrid import advise
+from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.price import price_of, smooth_modes, with_budget
+from solvers.spectrum import jacobi_eigenvalues
+
+CASES = {
+    "published": (gallery.published, 200),
+    "lifted": (gallery.lifted, 120),
+    "varying": (gallery.varying, 100),
+    "scales": (gallery.scales, 24),
+    "peak": (gallery.peak, 24),
+}
+METHODS = {
+    "jacobi": Jacobi(rtol=1e-6, max_steps=10**6, check_every=10),
+    "damped": Jacobi(0.7, rtol=1e-6, max_steps=10**6, check_every=10),
+    "gauss_seidel": GaussSeidel(rtol=1e-6, max_steps=10**6, check_every=10),
+}
+
+
+def discrete(problem: Poisson):
+    return solve(problem, ConjugateGradient(rtol=1e-11)).value
+
+
+@pytest.mark.parametrize(
+    ("case", "method"),
+    [*[(case, "jacobi") for case in CASES], ("lifted", "damped"), ("varying", "gauss_seidel")],
+)
+def test_predicted_steps_to_the_solvers_own_tolerance(case: str, method: str) -> None:
+    make, n = CASES[case]
+    problem = make(n).problem
+    # Zero has all its error in the smooth modes that the price looks at, which is where it is exact
+    # for constant coefficients; Rayleigh–Ritz and the smallest looks cost some per cent.
+    predicted = price_of(problem, METHODS[method]).remaining(jnp.zeros_like(problem.rhs)).steps
+    taken = int(solve(problem, METHODS[method]).num_steps)
+    assert predicted == pytest.approx(taken, rel=0.15, abs=20)
+
+
+@pytest.mark.parametrize("case", ["published", "varying", "scales"])
+def test_predicted_steps_to_an_error_from_a_guess_with_smooth_and_rough_error(case: str) -> None:
+    make, n = CASES[case]
+    problem = make(n).problem
+    goal, target = discrete(problem), 1e-4
+    rng = np.random.default_rng(0)
+    x = problem.grid.coordinates()[0][problem.grid.unknowns]
+    wrong = goal * (1 + 0.3 * jnp.sin(2 * x)) + 0.1 * rng.standard_normal(goal.shape)
+    guess = initial_guess(problem, wrong)
+    method = METHODS["jacobi"]
+    predicted = price_of(problem, method, target=target).remaining(guess).steps
+    scale = float(jnp.max(jnp.abs(goal)))
+    u, taken = guess, 0
+    while float(jnp.max(jnp.abs(u - goal))) > target * scale:
+        u = solve(problem, with_budget(method, 10), initial=u, throw=False).value
+        taken += 10
+    # The rest beyond the smooth modes is bounded, not followed: the price may be dear, never cheap.
+    assert 0.85 * taken - 20 <= predicted <= 1.3 * taken + 20
+
+
+def test_a_solved_problem_costs_nothing() -> None:
+    problem = gallery.published(64).problem
+    price = price_of(problem, Jacobi(rtol=1e-6))
+    assert price.remaining(discrete(problem)).steps == 0
+
+
+def test_the_smooth_modes_are_eigenvectors_where_coefficients_are_constant() -> None:
+    operator = Poisson(Grid((9, 7), upper=(1.0, 2.0)), 1.0, reaction=3.0).operator
+    modes = smooth_modes(operator, Jacobi())
+    exact = np.sort(np.asarray(jacobi_eigenvalues(operator))[:7, :7].reshape(-1))[::-1]
+    np.testing.assert_allclose(modes.mu, exact[: len(modes.mu)], atol=1e-12)
+
+
+def test_direct_and_conjugate_gradients_are_priced_by_a_timed_solve() -> None:
+    problem = gallery.published(64).problem
+    for method in (FastDiagonalization(), ConjugateGradient()):
+        price = price_of(problem, method)
+        zero, good = (price.remaining(u) for u in (jnp.zeros_like(problem.rhs), discrete(problem)))
+        assert zero.seconds == good.seconds > 0
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, -1e-3, float("nan")])
+def test_impossible_targets_are_refused(target: float) -> None:
+    with pytest.raises(ValueError, match="target"):
+        price_of(gallery.published(16).problem, Jacobi(), target=target)
+
+
+def test_advice_ranks_by_seconds_and_names_the_basis() -> None:
+    advice = advise(gallery.published(2000).problem, rtol=1e-6)
+    seconds = [row.seconds for row in advice.rows]
+    assert seconds == sorted(seconds)
+    # A sweep would have to be a thousand times cheaper than it is for this to come out otherwise.
+    assert advice.rows[-1].name in ("Jacobi()", "GaussSeidel()")
+    assert "timed solve" in str(advice)
+    assert "FastDiagonalization()" in str(advice)
+
+
+def test_advice_for_varying_coefficients_leaves_the_direct_solver_out() -> None:
+    names = [row.name for row in advise(gallery.varying(64).problem).rows]
+    assert names
+    assert "FastDiagonalization()" not in names
