@@ -147,7 +147,7 @@ def _amplitudes(ref: Reference, u: Any) -> np.ndarray:
 def _heat_map(
     ref: Reference, steps: list[int], rows: list[np.ndarray], axis: str, title: str
 ) -> Figure:
-    """Error by frequency (up) over steps (right, logarithmic), and the main frequencies as lines."""
+    """Error by frequency (up) over steps (right), and the main frequencies as lines."""
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(9, 6), sharex=True, layout="constrained", height_ratios=(2, 1.3)
     )

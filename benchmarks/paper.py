@@ -1,7 +1,8 @@
 """`--paper`: the published network, optimiser, penalty and grids, and the published numbers.
 
-Network 1-4000-500-400-1, tanh, all parameters ~ N(0, 0.02²), full batch, Adam 5e-4; the energy is the
-sum over 1001 nodes with the penalty 10·(h(−1)² + h(1)²); Jacobi is undamped and starts from the output.
+Network 1-4000-500-400-1, tanh, all parameters ~ N(0, 0.02²), full batch, Adam 5e-4; the energy is
+the sum over 1001 nodes with the penalty 10·(h(−1)² + h(1)²); Jacobi is undamped and starts from
+the output.
 
 Reference: Xu, Zhang, Luo, Xiao, Ma 2019, "Frequency principle", §5 and Fig. 4, arXiv:1901.06523.
 """
@@ -26,10 +27,11 @@ from solvers.hybrid.price import with_budget
 from solvers.snapshots import Snapshot
 
 INDICES = (1, 3, 8)
-# Sweeps, DFT index, and what is read off the figure; they match 500 intervals, not the 1000 of the text.
+# Sweeps, DFT index, and what is read off the figure; they match 500 intervals, not the 1000 of the
+# text.
 CHECKPOINTS = ((150, 8, 0.47), (1000, 3, 0.50), (9000, 1, 0.49))
 PENALTY_FLOOR = 0.00898  # the penalty of strength 10 moves the minimiser by this times x
-STEPS = 1500
+STEPS = 3000
 HANDOFFS = (50, 350, STEPS)
 
 

@@ -1,7 +1,7 @@
 """The main job: one Poisson problem by network, by relaxation, and by the hybrid of the two.
 
-Every row is charged for all it does and ends at the discretisation error or at 1.2 times the seconds
-of Jacobi alone. It writes `results.json` and four figures, and prints the table.
+Every row is charged for all it does and ends at the discretisation error or at 1.2 times the
+seconds of Jacobi alone. It writes `results.json` and four figures, and prints the table.
 """
 
 import argparse

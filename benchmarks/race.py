@@ -91,7 +91,7 @@ class Track:
 
     def _first(self, errors: list[float], tolerance: float, cap: float) -> float | None:
         points = zip(self.seconds, errors, strict=True)
-        return next((t for t, e in points if e <= tolerance and t <= cap), None)
+        return min((t for t, e in points if e <= tolerance and t <= cap), default=None)
 
     def summary(self, ref: Reference, cap: float = np.inf) -> dict[str, Any]:
         """The row of `results.json`."""
@@ -129,8 +129,8 @@ def relax(
 ) -> Track:
     """Relax from `start` in chunks that grow, adding a point to `track` after each.
 
-    Only the chunks are charged, on top of what `track` has been charged (`handed_over`). Ends at the
-    discretisation error (or where the true error is at most `until`), or after `cap` seconds.
+    Only the chunks are charged, on top of what `track` has been charged (`handed_over`). Ends at
+    the discretisation error (or where the true error is at most `until`), or after `cap` seconds.
     """
     problem = ref.case.problem
 
@@ -191,7 +191,7 @@ def train(
     least_steps: int = 0,
     report: Report = silent,
 ) -> tuple[Track, list[Snapshot]]:
-    """Train for `cap` seconds, keeping snapshots at steps 5 % apart; looking is not charged here."""
+    """Train for `cap` seconds, keeping snapshots at steps 5 % apart; looking is not charged."""
     track, kept = Track("network alone"), []
     grid = ref.case.problem.grid
     for snapshot in training:

@@ -1,7 +1,7 @@
 """Renew the README's table and sentence from the kept results of the main job.
 
-`python -m benchmarks.readme RESULTS` copies a run's `results.json` (without its curves) and figure into
-`docs/results` and writes what stands between the README's markers; a test compares the two.
+`python -m benchmarks.readme RESULTS` copies a run's `results.json` (without its curves) and figure
+into `docs/results` and writes what stands between the README's markers; a test compares the two.
 """
 
 import argparse
@@ -37,7 +37,8 @@ def table(results: dict[str, Any]) -> str:
             *lines,
             "",
             f"{verdict(results['speedup'])} {problem['intervals'][0]} intervals, "
-            f"{device['cores']} cores of {device['processor']}, jax {environment['versions']['jax']}, "
+            f"{device['cores']} cores of {device['processor']}, "
+            f"jax {environment['versions']['jax']}, "
             f"{environment['precision']}; compilation apart, – not reached within 1.2 times Jacobi "
             "alone.",
         ]

@@ -73,7 +73,8 @@ def verdict(speedup: dict[str, Any]) -> str:
             f"Here the hybrid loses: the scheduler's reaches 1e-4 {1 / ratio:.3g} times later than "
             f"Jacobi alone (speed-up {ratio:.3g}; {compiled})."
         )
-    return f"The scheduler's hybrid reaches 1e-4 {ratio:.3g} times sooner than Jacobi alone ({compiled})."
+    sooner = f"{ratio:.3g} times sooner than Jacobi alone ({compiled})"
+    return f"The scheduler's hybrid reaches 1e-4 {sooner}."
 
 
 def rows_table(title: str, rows: dict[str, Any]) -> Table:

@@ -139,7 +139,7 @@ def _regret(outcome: Any, method: Any, stages: Stages) -> tuple[dict[str, Any], 
         times = [t if np.isfinite(t) else None for t in fixed.values()]
         rows.append([f"seed {seed}", scheduler, *times, regret])
     return {
-        "title": "Replayed seconds to 1e-4: scheduler, fixed handoffs (– slower than twice the best)",
+        "title": "Replayed seconds to 1e-4, by handoff step (– slower than twice the best)",
         "columns": ["network", "scheduler", "zero", *map(str, HANDOFFS), "regret"],
         "rows": rows,
     }, max(regrets)

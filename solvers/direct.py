@@ -30,8 +30,8 @@ class FastDiagonalization(lx.AbstractLinearSolver):
 
         u = Σ_k φ_k (W⁻¹b)^_k / (Σᵢ aᵢλ_{kᵢ} + c).
 
-    Constant a (per axis) and c, any mix of sides, any size (fastest where 2n has small prime factors).
-    A singular operator is solved in the sense of the pseudo-inverse.
+    Constant a (per axis) and c, any mix of sides, any size (fastest where 2n has small prime
+    factors). A singular operator is solved in the sense of the pseudo-inverse.
 
     Raises:
         ValueError: for varying coefficients, or an operator that is not an `EllipticOperator`.

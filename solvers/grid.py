@@ -33,9 +33,9 @@ class Grid(eqx.Module):
     """Vertex-centred grid on the box ∏ [lowerᵢ, upperᵢ] in 1-D, 2-D or 3-D.
 
     An axis of n intervals has the nodes xⱼ = lower + j·h, j = 0…n, h = (upper − lower)/n; on a
-    periodic axis the last node is the first one and is left out. The *unknowns* are the nodes where u
-    is not given: n − 1 between two Dirichlet sides, n + 1 between two Neumann sides, n on a mixed or
-    periodic axis.
+    periodic axis the last node is the first one and is left out. The *unknowns* are the nodes where
+    u is not given: n − 1 between two Dirichlet sides, n + 1 between two Neumann sides, n on a mixed
+    or periodic axis.
 
     Args:
         intervals: number of intervals, one per axis; in 1-D a plain integer does.
@@ -134,7 +134,7 @@ class Grid(eqx.Module):
         return any(Boundary.DIRICHLET in sides for sides in self.boundary)
 
     def nodes(self, axis: int) -> np.ndarray:
-        """Coordinates of all nodes along `axis`, shape `(full_shape[axis],)`, in double precision."""
+        """Coordinates of all nodes along `axis`, shape `(full_shape[axis],)`, in float64."""
         steps = np.arange(self.full_shape[axis]) / self.intervals[axis]
         return self.lower[axis] * (1 - steps) + self.upper[axis] * steps
 
@@ -144,7 +144,7 @@ class Grid(eqx.Module):
         return tuple(jnp.asarray(x, self.dtype) for x in axes)
 
     def row_weights(self, axis: int) -> np.ndarray:
-        """Fraction of a cell that each unknown has along `axis`: ½ on a Neumann side, 1 elsewhere."""
+        """Share of a cell that each unknown has along `axis`: ½ on a Neumann side, else 1."""
         weights = np.ones(self.shape[axis])
         low, high = self.boundary[axis]
         weights[0] *= 0.5 if low is Boundary.NEUMANN else 1.0

@@ -34,7 +34,8 @@ class ConjugateGradient(AbstractIteration):
         preconditioner_steps: how many.
         rtol, atol: stop when √(∏h)·‖b − A u‖₂ ≤ max(rtol·‖b‖, atol); the residual is the true one.
         max_steps: steps at most.
-        check_every: steps between two looks at the residual; by default 10, with a preconditioner 1.
+        check_every: steps between two looks at the residual; 1 by default with a preconditioner,
+            10 without.
 
     Unlike `lx.CG` it tests the norm of the residual and not its components, and fails on NaN.
 
@@ -84,8 +85,8 @@ class ConjugateGradient(AbstractIteration):
         )
         if not is_tagged:
             raise ValueError(
-                "operator: ConjugateGradient needs a symmetric positive semidefinite one; if yours is, "
-                "give it lineax.positive_semidefinite_tag"
+                "operator: ConjugateGradient needs a symmetric positive semidefinite one; if yours "
+                "is, give it lineax.positive_semidefinite_tag"
             )
         method = self.preconditioner
         setup = None if method is None else method.prepare(operator)

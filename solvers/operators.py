@@ -22,15 +22,15 @@ class EllipticOperator(lx.AbstractLinearOperator):
 
     where neighbours beyond a Dirichlet side are 0, a Neumann side has no outer face, wᵢ is ½ on a
     Neumann side and 1 elsewhere and W = ∏wᵢ: interior rows are the equation as written, a row is
-    halved once for each Neumann side it lies on, and A = Aᵀ in the plain inner product. Nodal a gives
-    faces by the harmonic mean.
+    halved once for each Neumann side it lies on, and A = Aᵀ in the plain inner product. Nodal a
+    gives faces by the harmonic mean.
 
     Args:
         grid: where.
         diffusion: a > 0. A number, a tuple of numbers (one per axis), an array on all nodes, or a
             callable of the coordinates. May be traced.
-        reaction: c ≥ 0. A number, an array on all nodes, or a callable. May be traced; a traced c is
-            taken to make a problem without Dirichlet sides regular.
+        reaction: c ≥ 0. A number, an array on all nodes, or a callable. May be traced; a traced c
+            is taken to make a problem without Dirichlet sides regular.
 
     Attributes:
         conductances: a/hᵢ² per axis, a scalar or an array on the faces, low to high, one more than
@@ -118,7 +118,7 @@ class EllipticOperator(lx.AbstractLinearOperator):
     def face_pair(self, axis: int) -> tuple[jax.Array, jax.Array]:
         """Coefficients a/(wᵢhᵢ²) towards the low and the high neighbour along `axis`.
 
-        They broadcast to `grid.shape`; without a Neumann side and with constant a they are one scalar.
+        They broadcast to `grid.shape`; for constant a without a Neumann side they are one scalar.
         """
         conductance = self.conductances[axis]
         sides, size = self.grid.boundary[axis], self.grid.shape[axis]
@@ -212,10 +212,10 @@ def _(operator: EllipticOperator) -> bool:
 
 
 def neighbours(grid: Grid, u: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """The low and the high neighbour of every node of `u` along `axis`: 0 beyond a side, or wrapped.
+    """The low and the high neighbour of every node along `axis`: 0 beyond a side, or wrapped.
 
-    Each is one padded slice, which fuses into the loop that uses it. One array with ghost values all
-    round, sliced many times, is written out first: measured 1.7 times slower in 1-D.
+    Each is one padded slice, which fuses into the loop that uses it. One array with ghost values
+    all round, sliced many times, is written out first: measured 1.7 times slower in 1-D.
     """
     size = u.shape[axis]
     first, last = (jax.lax.slice_in_dim(u, i, i + 1, axis=axis) for i in (0, size - 1))
@@ -237,7 +237,7 @@ def _only(g: jax.Array, axis: int, end: int, size: int) -> jax.Array:
 
 
 def _open_faces(grid: Grid, axis: int) -> np.ndarray:
-    """1 for each face along `axis`, 0 for the outer face of a Neumann side; unknowns + 1 of them."""
+    """1 for each face along `axis`, 0 for the outer one of a Neumann side; unknowns + 1 faces."""
     faces = np.ones(grid.shape[axis] + 1)
     low, high = grid.boundary[axis]
     faces[0] *= low is not Boundary.NEUMANN
@@ -267,7 +267,8 @@ def _conductance(grid: Grid, axis: int, a: jax.Array) -> jax.Array:
     across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
     a = a[across]
     low, high = a, jnp.roll(a, -1, axis)
-    # A product low·high would leave float32's range; the last face joins the last node and the first.
+    # A product low·high would leave float32's range. The last face joins the last node and the
+    # first one.
     faces = 2 * low * (high / (low + high))
     if grid.is_periodic(axis):
         faces = jnp.concatenate([jax.lax.slice_in_dim(faces, -1, None, axis=axis), faces], axis)

@@ -14,9 +14,9 @@ from solvers.operators import EllipticOperator
 class Poisson(eqx.Module):
     """−∇·(a∇u) + c u = f on a grid, u = g on Dirichlet sides, a ∂u/∂n = q on Neumann sides.
 
-    The discrete problem is A u = b with `operator` A and `rhs` b, which has the boundary data in it:
+    The discrete problem is A u = b with `operator` A, and `rhs` b with all boundary data in it:
 
-        b = W·(f + Σ q/(wᵢhᵢ)) − A g,   g extended by 0 to the unknowns,   W and wᵢ as in the operator.
+        b = W·(f + Σ q/(wᵢhᵢ)) − A g,   g extended by 0 to the unknowns,   W, wᵢ as in the operator.
 
     Args:
         grid: where.
@@ -25,21 +25,21 @@ class Poisson(eqx.Module):
         diffusion: a > 0. As `source`, or a tuple of one number per axis.
         reaction: c ≥ 0. As `source`.
         boundary_values: g. As `source`; only values on Dirichlet sides are used.
-        flux: q, outward. One value for all Neumann sides, or one or a (low, high) pair per axis, each a
-            number, an array on that side's nodes (`full_shape` without the axis), or a callable of the
-            coordinates. In 1-D a pair is (low, high).
+        flux: q, outward. One value for all Neumann sides, or one or a (low, high) pair per axis,
+            each a number, an array on that side's nodes (`full_shape` without the axis), or a
+            callable of the coordinates. In 1-D a pair is (low, high).
 
     Attributes:
         operator: A.
         rhs: b, shape `grid.shape`.
         boundary_field: g at the Dirichlet nodes and 0 at the unknowns, shape `grid.full_shape`.
-        source, diffusion, reaction, boundary_values: as given, for use off the grid; a function as a
-            `jax.tree_util.Partial` of it.
+        source, diffusion, reaction, boundary_values: as given, for use off the grid; a function as
+            a `jax.tree_util.Partial` of it.
         flux: per axis a (low, high) pair of what was given; None where the side is not Neumann.
 
     Raises:
-        ValueError: for shapes, signs, or concrete values that are not finite; traced values are only
-            met by the solver, which gives a status.
+        ValueError: for shapes, signs, or concrete values that are not finite; traced values are
+            only met by the solver, which gives a status.
 
     Example:
         >>> problem = Poisson(Grid(4), source=1.0, boundary_values=lambda x: x)

@@ -26,9 +26,9 @@ class Solution(eqx.Module):
         result: lineax's result; `reason` is the exact one.
         reason: a `Reason`, whose message says what to do.
         num_steps: steps taken.
-        residual_norms: √(∏h)·‖b − Au‖₂ at `residual_steps`, both padded with −1: the first belongs to
-            the initial guess and the last used one to `value`. `history` is without the padding.
-        removed_mean: what had to be taken from the mean of the source of a singular problem, else 0.
+        residual_norms: √(∏h)·‖b − Au‖₂ at `residual_steps`, both padded with −1: the first belongs
+            to the initial guess and the last used one to `value`. `history` is without the padding.
+        removed_mean: what had to be taken from the source of a singular problem, else 0.
         operator: of the problem.
         method: name of the method, static.
     """
@@ -95,9 +95,10 @@ class Solution(eqx.Module):
         return jnp.where(inside, values, jnp.nan)
 
     def __str__(self) -> str:
-        steps, norms = self.history()
+        norms = self.history()[1]
         return (
-            f"{self.method}: {int(self.num_steps)} steps, residual {norms[0]:.2e} → {norms[-1]:.2e}. "
+            f"{self.method}: {int(self.num_steps)} steps, "
+            f"residual {norms[0]:.2e} → {norms[-1]:.2e}. "
             f"{message(self.reason)}"
         )
 
@@ -119,20 +120,20 @@ def solve(
 ) -> Solution:
     """Solve A u = b.
 
-    A problem without Dirichlet sides and reaction has a solution only if its data balance, Σb = 0, and
-    then many. Data that balance exactly do so on the grid up to O(h²): an excess
+    A problem without Dirichlet sides and reaction has a solution only if its data balance, Σb = 0,
+    and then many. Data that balance exactly do so on the grid up to O(h²): an excess
     |Σb| ≤ max(10 Σ(h/L)², 100 ε)·Σ|b|, at most half of Σ|b|, is taken from the mean and reported, a
     larger one is refused. The solution with ∫u = 0 is returned.
 
     Args:
         problem: what to solve.
-        method: any method of this package, or any lineax solver. The default is `FastDiagonalization`
-            for constant coefficients and else `ConjugateGradient` with Jacobi as preconditioner;
-            `solution.method` names it.
+        method: any method of this package, or any lineax solver. The default is
+            `FastDiagonalization` for constant coefficients and else `ConjugateGradient` with Jacobi
+            as preconditioner; `solution.method` names it.
         initial: initial guess, at the unknowns or on all nodes; zero by default. It changes the way
             to the solution only: no gradient goes through it.
-        throw: raise when the solve fails. Inside jit, vmap and grad that is equinox's error; outside,
-            `SolveError`. With False look at `solution.result`.
+        throw: raise when the solve fails. Inside jit, vmap and grad that is equinox's error;
+            outside, `SolveError`. With False look at `solution.result`.
 
     Raises:
         SolveError: the method did not converge.
@@ -158,8 +159,8 @@ def solve(
     excess, balances = _balance(operator, b)
     if not is_traced(balances) and not bool(balances):
         raise ValueError(
-            f"source: the mean of source and flux is {float(excess):.3g}, but without a Dirichlet side "
-            "or a reaction only data of mean 0 have a solution; subtract it from the source"
+            f"source: the mean of source and flux is {float(excess):.3g}, but without a Dirichlet "
+            "side or a reaction only data of mean 0 have a solution; subtract it from the source"
         )
     if operator.is_singular:
         b = b - jnp.mean(b)

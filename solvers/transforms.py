@@ -12,7 +12,8 @@ On an axis of n intervals with nodes j the second difference with halved Neumann
 and the eigenvalues (2 − 2 cos θ_k)/h² = 4 sin²(θ_k/2)/h², in the order of this table's k (periodic:
 constant, cosine and sine of frequency 1, of frequency 2, …).
 
-Reference: Strang 1999, "The discrete cosine transform", SIAM Review 41(1), doi:10.1137/S0036144598336745.
+Reference: Strang 1999, "The discrete cosine transform", SIAM Review 41(1),
+doi:10.1137/S0036144598336745.
 """
 
 from typing import Any
@@ -98,8 +99,8 @@ def _sums(u: jax.Array, grid: Grid, axis: int) -> jax.Array:
 def _mixed(u: jax.Array, grid: Grid, axis: int, *, to_modes: bool) -> jax.Array:
     """Σ u_j φ_k(j) over j (`to_modes`) or over k, with the angles θ_q = π(q + ½)/n, q = 0 … n−1.
 
-    With j = j₀ + p the phase jθ_q is π(pq + p/2 + j₀q + j₀/2)/n: a twiddle before and one after turn
-    either sum into an FFT of length 2n, which does the term pq.
+    With j = j₀ + p the phase jθ_q is π(pq + p/2 + j₀q + j₀/2)/n: a twiddle before and one after
+    turn either sum into an FFT of length 2n, which does the term pq.
     """
     n, first = grid.intervals[axis], grid.unknowns[axis].start
     p = np.arange(n)

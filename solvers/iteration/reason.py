@@ -26,7 +26,10 @@ class Reason(eqx.Enumeration):
     nonfinite_input = (
         "The right-hand side, a coefficient or the initial guess has a NaN or an infinity in it."
     )
-    singular = "The solution is not finite: the operator is singular. Check that the diffusion is positive."
+    singular = (
+        "The solution is not finite: the operator is singular. Is the diffusion positive, and if "
+        "there is no Dirichlet side, the reaction too?"
+    )
     incompatible = (
         "Without a Dirichlet side or a reaction there is a solution only if ∫f + ∮q = 0, and these "
         "data do not balance. Subtract the mean of the source, or correct the flux."

@@ -43,14 +43,14 @@ class GaussSeidel(AbstractIteration):
         max_steps: sweeps at most.
         check_every: sweeps between two looks at the residual.
 
-    On a periodic axis of odd length two neighbours share a colour; they are then relaxed at once, as
-    in Jacobi, which still converges for ω ≤ 1.
+    On a periodic axis of odd length two neighbours share a colour; they are then relaxed at once,
+    as in Jacobi, which still converges for ω ≤ 1.
 
     Raises:
         ValueError: for an ω outside (0, 2), or an operator that is not an `EllipticOperator`.
 
-    Cost: red-black, stored by colour, reads and writes each unknown once; the prefix scan costs about
-    seven Jacobi sweeps.
+    Cost: red-black, stored by colour, reads and writes each unknown once; the prefix scan costs
+    about seven Jacobi sweeps.
 
     Reference: Young 1971, Iterative Solution of Large Linear Systems, ch. 5 and 6 (eigenvalues
     (λ + ω − 1)² = λω²μ² of the sweep from μ of Jacobi); Blelloch 1990, "Prefix sums and their

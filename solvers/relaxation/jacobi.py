@@ -19,8 +19,8 @@ class JacobiSetup(NamedTuple):
 class Jacobi(AbstractIteration):
     """Damped Jacobi relaxation, u ← u + ω D⁻¹(b − A u).
 
-    With ω = 1 on n Dirichlet intervals in 1-D the mode sin(jkπ/n) is multiplied by cos(kπ/n) in each
-    sweep: smooth (k near 1) and roughest modes (k near n) stay, the ones between go.
+    With ω = 1 on n Dirichlet intervals in 1-D the mode sin(jkπ/n) is multiplied by cos(kπ/n) in
+    each sweep: smooth (k near 1) and roughest modes (k near n) stay, the ones between go.
 
     Args:
         damping: ω in (0, 2). The default is 1, or 0.8 where undamped Jacobi has the eigenvalue −1

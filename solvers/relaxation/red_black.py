@@ -73,7 +73,7 @@ def join(halves: Halves, grid: Grid) -> jax.Array:
 
 
 def sweep(setup: RedBlackSetup, b: Halves, u: Halves, *, reverse: bool) -> Halves:
-    """One sweep, u_c ← (1 − ω)u_c + (ω/D)(b_c + Σ a u_neighbour/h²), red first (`reverse`: last)."""
+    """u_c ← (1 − ω)u_c + (ω/D)(b_c + Σ a u_neighbour/h²), red first (`reverse`: last)."""
     halves = list(u)
     for colour in (1, 0) if reverse else (0, 1):
         other = halves[1 - colour]

@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 
 from solvers import ConjugateGradient, GaussSeidel, Grid, Jacobi, Poisson, Reason, solve
-from solvers.iteration import HISTORY, history, lineax_result, reason_of
+from solvers.iteration import HISTORY, AbstractIteration, history, lineax_result, reason_of
 from tests.solvers.cases import N, P
 
 PROBLEM = Poisson(Grid(8), 1.0)
+UNIT = eqx.tree_at(
+    lambda p: p.operator, PROBLEM, lx.IdentityLinearOperator(jax.ShapeDtypeStruct((1,), float))
+)
 B_NORM = float(PROBLEM.grid.norm(PROBLEM.rhs))
 
 
 @eqx.filter_jit
 def run(
-    method: Any, b: jax.Array = PROBLEM.rhs, y0: Any = None, problem: Poisson = PROBLEM
+    method: Any, b: jax.Array = PROBLEM.rhs, y0: Any = None, problem: Any = PROBLEM
 ) -> lx.Solution:
     """What `lx.linear_solve` gives, compiled once for all values of the same shapes."""
     options = {} if y0 is None else {"y0": y0}
@@ -156,6 +159,63 @@ def test_the_floor_of_single_precision_is_noticed(method: Any, problem: Poisson)
     rounding = 2 * operator.diagonal().max() * jnp.finfo(u.dtype).eps * problem.grid.norm(u)
     norms = solved.stats["residual_norms"]
     assert norms[norms >= 0][-1] < 10 * rounding
+
+
+class Scripted(AbstractIteration):
+    """A method whose residuals of u = 1 are a script, in units of ε; a step goes to the next."""
+
+    script: jax.Array
+    rtol: jax.Array
+    atol: jax.Array
+    max_steps: jax.Array
+    check_every: int = eqx.field(static=True, default=1)
+
+    def __init__(self, script: Any, target: float):
+        self.script = jnp.asarray(script, float)
+        self.rtol, self.atol = jnp.zeros(()), jnp.asarray(target * EPS)
+        self.max_steps, self.check_every = jnp.asarray(len(script) - 1, jnp.int32), 1
+
+    def prepare(self, operator: Any) -> None:
+        return None
+
+    def start(self, setup: None, b: jax.Array, u: jax.Array) -> jax.Array:
+        return jnp.zeros((), jnp.int32)
+
+    def step(self, setup: None, b: jax.Array, carry: jax.Array) -> jax.Array:
+        return carry + 1
+
+    def current(self, setup: None, carry: jax.Array) -> jax.Array:
+        return 1 - self.script[carry, None] * EPS
+
+    def precondition(self, setup: None, r: jax.Array, steps: int) -> jax.Array:
+        return r
+
+
+EPS = float(jnp.finfo(float).eps)
+# The loop's idea of rounding errors is 300 ε there: 100 for b, 200 for A u.
+LOOKS = np.arange(500)
+SCRIPTS = {
+    "frozen": (np.full(500, 200), 100, Reason.stagnated, 32),
+    "frozen, but far above rounding errors": (np.full(500, 2000), 100, Reason.max_steps, 499),
+    "up first, then slowly down": (250 - LOOKS * 0.4, 100, Reason.converged, 375),
+    "ever slower, as by the logarithm": (
+        250 - np.floor(8 * np.log(LOOKS + 1)),
+        250 - 48,
+        Reason.converged,
+        403,
+    ),
+    "to and fro": (200 + LOOKS % 2, 100, Reason.stagnated, 32),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_stall_is_a_window_without_progress_over_the_one_before(name: str) -> None:
+    script, target, expected, steps = SCRIPTS[name]
+    # The guess is better than what follows, and has no say.
+    guess = jnp.asarray([1 - 150 * EPS])
+    solved = run(Scripted(script, target), jnp.ones(1), guess, problem=UNIT)
+    assert reason(solved) == expected
+    assert int(solved.stats["num_steps"]) == pytest.approx(steps, abs=1)
 
 
 @pytest.mark.parametrize("method", [Jacobi, GaussSeidel])

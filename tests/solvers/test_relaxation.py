@@ -21,10 +21,12 @@ from solvers import (
 )
 from tests.solvers.cases import Dense, N, P, sides
 
+LEXICOGRAPHIC = Ordering.LEXICOGRAPHIC
+
 
 def sweeps(method: Any, operator: EllipticOperator, count: int) -> Any:
     """A compiled function of b and u that does `count` sweeps."""
-    ours, setup = method.init(operator, {})
+    _, setup = method.init(operator, {})
 
     @jax.jit
     def run(b: jax.Array, u: jax.Array) -> jax.Array:
@@ -205,7 +207,7 @@ def test_sweeps_are_those_of_the_loop(
 def test_the_optimal_over_relaxation_has_spectral_radius_omega_minus_one(
     n: tuple[int, ...], boundary: str, ordering: Ordering
 ) -> None:
-    """Young 1954: all eigenvalues of the sweep have modulus ω − 1 there, and more on either side."""
+    """Young 1954: all eigenvalues of the sweep have modulus ω − 1 there, and more beside it."""
     operator = EllipticOperator(Grid(n, boundary=sides(boundary)), reaction=0.5)
     omega = optimal_over_relaxation(operator)
     grid = operator.grid
@@ -257,7 +259,7 @@ def test_the_optimum_of_a_traced_coefficient_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [Jacobi(0.8), Jacobi(), GaussSeidel(1.2), GaussSeidel(ordering=Ordering.LEXICOGRAPHIC)],
+    [Jacobi(0.8), Jacobi(), GaussSeidel(1.2), GaussSeidel(ordering=LEXICOGRAPHIC)],
 )
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("names", ["DN-PP", "NN-NN"])

@@ -130,6 +130,14 @@ def test_a_cool_down_is_charged_and_used_only_if_it_helps(
     assert "cool-down" in handoff.reason
 
 
+def test_a_cool_down_that_costs_more_than_it_could_save_is_left_out(session_of: Any) -> None:
+    training = Cooling([9.0, 5.0, *[0.4] * 20], 0.01)  # 250 steps take 0.5 s
+    handoff = SpectralHandoff().decide(session_of(training))
+    assert training.cooled_from == -1
+    assert handoff.predicted_seconds == pytest.approx(0.4)
+    assert "would cost" in handoff.reason
+
+
 def test_without_cool_down_none_happens(session_of: Any) -> None:
     training = Cooling([9.0, 1.0, *[2.0] * 20], 0.01)
     SpectralHandoff(cool_down=False).decide(session_of(training))
