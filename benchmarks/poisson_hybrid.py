@@ -79,12 +79,12 @@ def parse(argv: Sequence[str] | None) -> Settings:
 def _choose_platform(parser: argparse.ArgumentParser, platform: str | None) -> None:
     if platform is None:
         return
-    jax.config.update("jax_platforms", {"gpu": "cuda"}.get(platform, platform))
     try:
-        jax.devices()
+        device = jax.devices(platform)[0]
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         parser.error(f"--platform: JAX finds no {platform} here ({reason})")
+    jax.config.update("jax_default_device", device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

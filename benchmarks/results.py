@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 PACKAGES = ("jax", "jaxlib", "lineax", "equinox", "flax", "optax", "numpy")
@@ -16,12 +17,12 @@ PACKAGES = ("jax", "jaxlib", "lineax", "equinox", "flax", "optax", "numpy")
 
 def environment(precision: str) -> dict[str, Any]:
     """Device, precision and versions."""
-    device = jax.devices()[0]
+    (device,) = jnp.zeros(()).devices()  # the one in use, which need not be the first
     return {
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,
-            "count": jax.device_count(),
+            "count": jax.device_count(device.platform),
             "processor": _processor(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         },

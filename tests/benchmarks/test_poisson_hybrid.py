@@ -110,6 +110,19 @@ def test_an_impossible_option_is_one_line_and_exit_code_two(
     assert told in message
 
 
+def test_a_missing_platform_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none_here(platform: str) -> list[Any]:
+        raise RuntimeError(f"Unknown backend: {platform}")
+
+    monkeypatch.setattr("jax.devices", none_here)
+    with pytest.raises(SystemExit) as stopped:
+        poisson_hybrid.parse(["--platform", "tpu"])
+    assert stopped.value.code == 2
+    assert "JAX finds no tpu here" in capsys.readouterr().err
+
+
 def test_published_checkpoints_of_jacobi_hold_at_500_intervals() -> None:
     table = paper.checkpoints(500)
     assert [row[-1] for row in table["rows"]] == ["yes"] * 3

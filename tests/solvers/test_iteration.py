@@ -1,6 +1,6 @@
 """The loop: when it stops, what it says, what it remembers, and how often it compiles."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,9 +14,6 @@ from solvers.iteration import HISTORY, AbstractIteration, history, lineax_result
 from tests.solvers.cases import N, P
 
 PROBLEM = Poisson(Grid(8), 1.0)
-UNIT = eqx.tree_at(
-    lambda p: p.operator, PROBLEM, lx.IdentityLinearOperator(jax.ShapeDtypeStruct((1,), float))
-)
 B_NORM = float(PROBLEM.grid.norm(PROBLEM.rhs))
 
 
@@ -162,7 +159,7 @@ def test_the_floor_of_single_precision_is_noticed(method: Any, problem: Poisson)
 
 
 class Scripted(AbstractIteration):
-    """A method whose residuals of u = 1 are a script, in units of ε; a step goes to the next."""
+    """A method whose residuals of u = ½ are a script, in units of ε/2; a step goes to the next."""
 
     script: jax.Array
     rtol: jax.Array
@@ -172,7 +169,7 @@ class Scripted(AbstractIteration):
 
     def __init__(self, script: Any, target: float):
         self.script = jnp.asarray(script, float)
-        self.rtol, self.atol = jnp.zeros(()), jnp.asarray(target * EPS)
+        self.rtol, self.atol = jnp.zeros(()), jnp.asarray(target * EPS / 2)
         self.max_steps, self.check_every = jnp.asarray(len(script) - 1, jnp.int32), 1
 
     def prepare(self, operator: Any) -> None:
@@ -185,14 +182,21 @@ class Scripted(AbstractIteration):
         return carry + 1
 
     def current(self, setup: None, carry: jax.Array) -> jax.Array:
-        return 1 - self.script[carry, None] * EPS
+        return (1 - self.script[carry, None] * EPS) / 2
 
     def precondition(self, setup: None, r: jax.Array, steps: int) -> jax.Array:
         return r
 
 
+class Unit(NamedTuple):
+    """u = b, for one unknown."""
+
+    operator: lx.AbstractLinearOperator
+
+
 EPS = float(jnp.finfo(float).eps)
-# The loop's idea of rounding errors is 300 ε there: 100 for b, 200 for A u.
+UNIT = Unit(lx.MatrixLinearOperator(jnp.ones((1, 1))))
+# The loop's idea of rounding errors is 300 of these units: 100 for b, 200 for A u.
 LOOKS = np.arange(500)
 SCRIPTS = {
     "frozen": (np.full(500, 200), 100, Reason.stagnated, 32),
@@ -212,8 +216,8 @@ SCRIPTS = {
 def test_a_stall_is_a_window_without_progress_over_the_one_before(name: str) -> None:
     script, target, expected, steps = SCRIPTS[name]
     # The guess is better than what follows, and has no say.
-    guess = jnp.asarray([1 - 150 * EPS])
-    solved = run(Scripted(script, target), jnp.ones(1), guess, problem=UNIT)
+    guess = jnp.asarray([(1 - 230 * EPS) / 2])
+    solved = run(Scripted(script, target), jnp.full(1, 0.5), guess, problem=UNIT)
     assert reason(solved) == expected
     assert int(solved.stats["num_steps"]) == pytest.approx(steps, abs=1)
 
@@ -379,6 +383,14 @@ def test_counts_may_come_from_anywhere(kind: Any) -> None:
 def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lx.linear_solve(PROBLEM.operator, PROBLEM.rhs, Jacobi(), options=options)
+
+
+def test_the_set_up_may_be_reused() -> None:
+    method = GaussSeidel()
+    state = method.init(PROBLEM.operator, {})
+    for b in (PROBLEM.rhs, 2 * PROBLEM.rhs):
+        again = lx.linear_solve(PROBLEM.operator, b, method, state=state)
+        np.testing.assert_array_equal(again.value, run(method, b).value)
 
 
 def test_every_reason_has_its_result() -> None:
