@@ -32,7 +32,7 @@ LINES = {
 
 
 def draw_all(race: Any, results: dict[str, Any], output: Path) -> list[Path]:
-    """Draw the figures into `output`; returns all paths, `results.json` first."""
+    """Draw the figures into `output`; returns their paths."""
     with plt.rc_context(STYLE):
         drawn = {
             "a_solution": solution(race.ref),
@@ -40,7 +40,7 @@ def draw_all(race: Any, results: dict[str, Any], output: Path) -> list[Path]:
             "c_jacobi_by_frequency": jacobi_by_frequency(race),
             "d_error_against_seconds": error_against_seconds(race, results),
         }
-        paths = [output / "results.json"]
+        paths = []
         for name, figure in drawn.items():
             paths.append(output / f"{name}.png")
             figure.savefig(paths[-1])

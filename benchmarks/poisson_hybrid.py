@@ -29,14 +29,16 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     make_case = gallery.CASES[settings.problem]
     ndim = make_case(8).problem.grid.ndim
     intervals = settings.intervals or INTERVALS[settings.mode][ndim]
+    path = settings.output / "results.json"
     with Stages(console) as stages:
         outcome = race(make_case(intervals), settings, stages)
         results = results_of(outcome, settings)
+        # What there is stays, should the long part be interrupted.
+        write_json(path, results)
         if settings.mode == "full":
             results |= scaling.full(outcome, results, settings, stages)
-    settings.output.mkdir(parents=True, exist_ok=True)
-    write_json(settings.output / "results.json", results)
-    written = figures.draw_all(outcome, results, settings.output)
+            write_json(path, results)
+    written = [path, *figures.draw_all(outcome, results, settings.output)]
     print_report(console, results, written)
     return results
 
@@ -91,7 +93,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
     settings = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
-    run(settings, console)
+    try:
+        run(settings, console)
+    except KeyboardInterrupt:
+        console.print(
+            f"Interrupted. Parts that were finished are in {settings.output}; the same command "
+            "starts again."
+        )
+        return 130
     return 0
 
 
