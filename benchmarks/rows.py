@@ -145,7 +145,7 @@ def _rivals(ref: Reference, zero: jax.Array, cap: float, stages: Stages) -> dict
         with stages("Gauss–Seidel, over-relaxed", cap) as report:
             omega = optimal_over_relaxation(operator)
             method = GaussSeidel(omega, max_steps=SWEEPS, check_every=20)
-            track = Track(f"Gauss–Seidel, ω = {omega:.5f}")
+            track = Track(f"Gauss–Seidel, best ω = {omega:.5f}")
             tracks["gauss_seidel_over_relaxed"] = relax(
                 ref, method, track, zero, cap=cap, report=report
             )
