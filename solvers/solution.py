@@ -129,8 +129,8 @@ def solve(
         problem: what to solve.
         method: any method of this package, or any lineax solver. The default is
             `FastDiagonalization` for constant coefficients and else `ConjugateGradient` with Jacobi
-            as preconditioner, to 1e-8 in double and 1e-5 in single precision; `solution.method`
-            names it.
+            as preconditioner; `solution.method` names it. Conjugate gradients to 1e-8 need double
+            precision; in single precision pass a method with an rtol that it can reach.
         initial: initial guess, at the unknowns or on all nodes; zero by default. It changes the way
             to the solution only: no gradient goes through it.
         throw: raise when the solve fails. Inside jit, vmap and grad that is equinox's error;
@@ -180,8 +180,7 @@ def solve(
 def _pick(operator: EllipticOperator) -> lx.AbstractLinearSolver:
     if operator.is_constant:
         return FastDiagonalization()
-    rtol = 1e-8 if operator.grid.dtype == np.float64 else 1e-5  # what single precision can reach
-    return ConjugateGradient(rtol=rtol, preconditioner=Jacobi())
+    return ConjugateGradient(preconditioner=Jacobi())
 
 
 def _balance(operator: EllipticOperator, b: jax.Array) -> tuple[jax.Array, jax.Array]:
