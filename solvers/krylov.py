@@ -1,6 +1,6 @@
 """The conjugate gradient method, as a step of the one loop."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -56,6 +56,7 @@ class ConjugateGradient(AbstractIteration):
     atol: jax.Array
     max_steps: jax.Array
     check_every: int = eqx.field(static=True)
+    works_in_place: ClassVar[bool] = True
 
     def __init__(
         self,

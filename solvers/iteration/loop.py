@@ -94,10 +94,19 @@ def _power_of_two(b: jax.Array) -> jax.Array:
 def _run(
     method: "AbstractIteration", goal: _Goal, setup: Any, b: jax.Array, u: jax.Array
 ) -> tuple[_Loop, Any]:
+    def step(_: Any, carry: Any) -> Any:
+        return method.step(setup, b, carry)
+
+    def pair(_: Any, carry: Any) -> Any:
+        return step(0, _hold(step(0, carry), goal.max_steps))
+
     def advance(carry: Any, count: jax.Array) -> Any:
         if method.check_every == 1:
-            return method.step(setup, b, carry)
-        return jax.lax.fori_loop(0, count, lambda _, c: method.step(setup, b, c), carry)
+            return step(0, carry)
+        if method.works_in_place:
+            return jax.lax.fori_loop(0, count, step, carry)
+        carry = jax.lax.fori_loop(0, count // 2, pair, carry)
+        return jax.lax.fori_loop(0, count % 2, step, carry)
 
     def body(state: tuple[_Loop, Any, jax.Array]) -> tuple[_Loop, Any, jax.Array]:
         loop, _, _ = state
@@ -123,6 +132,22 @@ def _run(
     state = (loop, *_judge(goal, loop, u))
     loop, reason, _ = jax.lax.while_loop(lambda state: ~state[2], body, state)
     return loop, reason
+
+
+def _hold(carry: Any, steps: jax.Array) -> Any:
+    """Give `carry` back, written out: a loop of no rounds, which the compiler cannot know.
+
+    A step that cannot work in place makes XLA copy its result back in every round. Two steps a
+    round write to and fro without a copy, but with nothing between them they are fused into one
+    that computes the first again for each neighbour. Measured interleaved, Jacobi, one step a round
+    against two held apart: 201 to 137 µs at 1024² in float32, 1.18 to 0.94 µs at 4000 in float64;
+    fused, 1900 and 4.0 µs.
+    """
+
+    def change(_: Any, values: Any) -> Any:  # an identity would be optimised away
+        return jax.tree.map(jnp.negative, values)
+
+    return jax.lax.fori_loop(0, jnp.minimum(steps, 0), change, carry)
 
 
 def _look(loop: _Loop, carry: Any, step: jax.Array, found: jax.Array) -> _Loop:

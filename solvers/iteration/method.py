@@ -43,6 +43,8 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     atol: eqx.AbstractVar[jax.Array]
     max_steps: eqx.AbstractVar[jax.Array]
     check_every: eqx.AbstractVar[int]
+    # Whether a step can overwrite what it reads; false where it needs neighbours' old values.
+    works_in_place: eqx.AbstractClassVar[bool]
 
     @abc.abstractmethod
     def prepare(self, operator: Operator) -> Setup:

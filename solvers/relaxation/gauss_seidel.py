@@ -1,7 +1,7 @@
 """Gauss–Seidel relaxation: red-black and lexicographic, with over-relaxation."""
 
 import enum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -70,6 +70,7 @@ class GaussSeidel(AbstractIteration):
     atol: jax.Array
     max_steps: jax.Array
     check_every: int = eqx.field(static=True)
+    works_in_place: ClassVar[bool] = True
 
     def __init__(
         self,

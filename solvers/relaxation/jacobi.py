@@ -1,6 +1,6 @@
 """Jacobi relaxation."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -51,6 +51,7 @@ class Jacobi(AbstractIteration):
     atol: jax.Array
     max_steps: jax.Array
     check_every: int = eqx.field(static=True)
+    works_in_place: ClassVar[bool] = False
     # Inside lineax's jit the damping is a tracer, so that what is known of it is kept here.
     is_undamped: bool = eqx.field(static=True)
 
