@@ -1,6 +1,6 @@
 """The loop: when it stops, what it says, what it remembers, and how often it compiles."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -166,6 +166,7 @@ class Scripted(AbstractIteration):
     atol: jax.Array
     max_steps: jax.Array
     check_every: int = eqx.field(static=True, default=1)
+    works_in_place: ClassVar[bool] = True
 
     def __init__(self, script: Any, target: float):
         self.script = jnp.asarray(script, float)
