@@ -92,6 +92,12 @@ def test_direct_and_conjugate_gradients_are_priced_by_a_timed_solve() -> None:
         assert zero.seconds == good.seconds > 0
 
 
+def test_a_timed_solve_that_fails_never_ends() -> None:
+    problem = gallery.published(64).problem
+    price = price_of(problem, ConjugateGradient(max_steps=2)).remaining(problem.rhs)
+    assert price.seconds == price.steps == np.inf
+
+
 @pytest.mark.parametrize("target", [0.0, 1.0, -1e-3, float("nan")])
 def test_impossible_targets_are_refused(target: float) -> None:
     with pytest.raises(ValueError, match="target"):
