@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.race import TOLERANCES, Reference
 from solvers import Jacobi, solve, spectrum
-from solvers.hybrid.price import with_budget
+from solvers.iteration import with_budget
 
 HIGHEST = 48
 STYLE: Any = {"figure.dpi": 120, "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}

@@ -23,7 +23,7 @@ from benchmarks.report import Stages, plain_table
 from benchmarks.results import environment, write_json
 from nets import MLP, PaperSum, PenaltyBoundary, RitzTraining
 from solvers import Jacobi, gallery, solve, spectrum
-from solvers.hybrid.price import with_budget
+from solvers.iteration import with_budget
 from solvers.snapshots import Snapshot
 
 INDICES = (1, 3, 8)

@@ -13,7 +13,7 @@ import numpy as np
 from solvers import ConjugateGradient, FastDiagonalization, solve
 from solvers.gallery import Case
 from solvers.hybrid.handover import initial_guess
-from solvers.hybrid.price import with_budget
+from solvers.hybrid.price import run_steps
 from solvers.snapshots import Snapshot
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -136,13 +136,8 @@ def relax(
 
     def advance(u: jax.Array, steps: int) -> tuple[jax.Array, float]:
         begin = time.perf_counter()
-        budget = with_budget(method, steps)
-        options = {"y0": u}
-        solved = lx.linear_solve(
-            problem.operator, problem.rhs, budget, options=options, throw=False
-        )
-        jax.block_until_ready(solved.value)
-        return solved.value, time.perf_counter() - begin
+        u = run_steps(problem, method, steps, u)
+        return u, time.perf_counter() - begin
 
     _, first = advance(start, 0)
     _, again = advance(start, 0)

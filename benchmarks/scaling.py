@@ -8,10 +8,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import rows as main_job
 from benchmarks.race import DISCRETIZATION, Reference, Track, relax
 from benchmarks.report import Stages
-from benchmarks.rows import TARGET_COLUMN, speedup
+from benchmarks.rows import (
+    RELAXATIONS,
+    TARGET,
+    TARGET_COLUMN,
+    make_training,
+    race,
+    results_of,
+    scheduler_row,
+    speedup,
+)
 from nets import RitzTraining
 from solvers import Hybrid, SpectralHandoff, gallery
 from solvers.hybrid.handover import initial_guess
@@ -25,7 +33,7 @@ HANDOFFS = tuple(50 * 2**k for k in range(10))
 
 def full(outcome: Any, results: dict[str, Any], settings: Any, stages: Stages) -> dict[str, Any]:
     """All three parts; also puts the worst regret into `results["handoff"]`."""
-    method = main_job.RELAXATIONS[settings.relaxation]()
+    method = RELAXATIONS[settings.relaxation]()
     seeds = _seeds(outcome, results["methods"]["jacobi"], method, stages)
     regret, worst = _regret(outcome, method, stages)
     results["handoff"]["regret"] = worst
@@ -40,8 +48,8 @@ def _growth(results: dict[str, Any], settings: Any, stages: Stages) -> dict[str,
     races = {own[0]: results["methods"]}
     for n in sizes:
         if n not in races:
-            outcome = main_job.race(make_case(n), settings, stages)
-            races[n] = main_job.results_of(outcome, settings)["methods"]
+            outcome = race(make_case(n), settings, stages)
+            races[n] = results_of(outcome, settings)["methods"]
     rows = []
     for name, row in results["methods"].items():
         # The step of a handoff and the best ω differ from grid to grid.
@@ -72,7 +80,7 @@ def _seeds(outcome: Any, jacobi: dict[str, Any], method: Any, stages: Stages) ->
     rows = []
     for seed in SEEDS:
         with stages(f"seed {seed}", outcome.cap) as report:
-            track, plan = main_job.scheduler_row(
+            track, plan = scheduler_row(
                 outcome.ref, method, seed, f"seed {seed}", cap=outcome.cap, report=report
             )
             row = track.summary(outcome.ref, outcome.cap)
@@ -112,7 +120,7 @@ class Replay:
 
 
 def _record(ref: Reference, seed: int, report: Any) -> Replay:
-    training = main_job.make_training(ref.case, seed, max_steps=HANDOFFS[-1])
+    training = make_training(ref.case, seed, max_steps=HANDOFFS[-1])
     training.prepare(ref.case.problem.grid)
     snapshots = []
     for snapshot in training:
@@ -157,12 +165,12 @@ def _totals(
         """Charged seconds plus sweeps × the median sweep so far; infinite beyond `limit`."""
         sweeps.append(measure_step(problem, method, time.perf_counter)[0])
         track = Track("", handed_over=charged)
-        track = relax(ref, method, track, start, cap=limit, until=main_job.TARGET)
-        if track.errors[-1] > main_job.TARGET:
+        track = relax(ref, method, track, start, cap=limit, until=TARGET)
+        if track.errors[-1] > TARGET:
             return np.inf
         return charged + track.steps[-1] * float(np.median(sweeps))
 
-    plan = Hybrid(method, SpectralHandoff(target=main_job.TARGET)).plan(problem, replay)
+    plan = Hybrid(method, SpectralHandoff(target=TARGET)).plan(problem, replay)
     scheduler = relaxing(plan.handoff.start(problem), plan.costs.charged, np.inf)
     report(1)
     looks = plan.costs.looking / max(len(plan.trace), 1)

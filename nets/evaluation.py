@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nets.ansatz import Ansatz, Network, ansatz_at, cast
 from nets.boundaries import BoundaryTreatment
@@ -68,9 +67,7 @@ class Evaluation:
         network = partial(self._network, cast(params, grid.dtype))
         u = ansatz.values(partial(_in_blocks, network)).reshape(grid.full_shape)
         if self._problem.operator.is_singular:
-            box = zip(grid.lower, grid.upper, strict=True)
-            volume = np.prod([high - low for low, high in box])
-            u = u - grid.integral(u) / jnp.asarray(volume, u.dtype)
+            u = grid.without_integral(u)
         return u
 
 

@@ -209,8 +209,7 @@ def _assemble(
     reason = Reason.where(balances, stats["reason"], Reason.incompatible)
     field = problem.field(solved.value)
     if problem.operator.is_singular:
-        ones = jnp.ones(problem.grid.full_shape, field.dtype)
-        field = field - problem.grid.integral(field) / problem.grid.integral(ones)
+        field = problem.grid.without_integral(field)
     return Solution(
         field=field,
         value=field[problem.grid.unknowns],

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import lineax as lx
 
 from solvers.hybrid.handover import initial_guess
-from solvers.hybrid.price import Clock, price_of, with_budget
+from solvers.hybrid.price import Clock, price_of
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session
-from solvers.iteration import AbstractIteration
+from solvers.iteration import AbstractIteration, with_budget
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
 from solvers.solution import Solution, solve

@@ -11,7 +11,7 @@ import lineax as lx
 import numpy as np
 
 from solvers import transforms
-from solvers.iteration import AbstractIteration, Reason
+from solvers.iteration import AbstractIteration, Reason, with_budget
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 from solvers.relaxation.gauss_seidel import GaussSeidel
@@ -247,11 +247,12 @@ def price_of(
     return kind(problem, method, target, clock)
 
 
-def with_budget(method: AbstractIteration, steps: int) -> AbstractIteration:
-    """The same method, with `steps` steps exactly (where it does not break down)."""
-    zero = jnp.zeros_like(method.rtol)
-    replaced = (zero, zero, jnp.asarray(steps, jnp.int32))
-    return eqx.tree_at(lambda m: (m.rtol, m.atol, m.max_steps), method, replaced)
+def run_steps(problem: Poisson, method: AbstractIteration, steps: int, u: jax.Array) -> jax.Array:
+    """Do `steps` steps of `method` from `u`, shape `grid.shape`, and wait for the result."""
+    # The very call that `solve` makes, so that it is compiled once.
+    budget, options = with_budget(method, steps), {"y0": u}
+    solved = lx.linear_solve(problem.operator, problem.rhs, budget, options=options, throw=False)
+    return jax.block_until_ready(solved.value)
 
 
 def measure_step(
@@ -263,16 +264,11 @@ def measure_step(
         seconds per step, the median of three runs of about `least` seconds, and the seconds that
         compiling took.
     """
-    # The very call that `solve` makes, so that it is compiled once.
-    options = {"y0": jnp.zeros_like(problem.rhs)}
+    zero = jnp.zeros_like(problem.rhs)
 
     def run(steps: int) -> float:
         start = clock()
-        budget = with_budget(method, steps)
-        solved = lx.linear_solve(
-            problem.operator, problem.rhs, budget, options=options, throw=False
-        )
-        jax.block_until_ready(solved.value)
+        run_steps(problem, method, steps, zero)
         return clock() - start
 
     compiling = run(0)

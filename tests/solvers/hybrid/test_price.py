@@ -16,7 +16,7 @@ from solvers import (
 )
 from solvers.hybrid import advise
 from solvers.hybrid.handover import initial_guess
-from solvers.hybrid.price import price_of, smooth_modes, with_budget
+from solvers.hybrid.price import price_of, run_steps, smooth_modes
 from solvers.spectrum import jacobi_eigenvalues
 
 CASES = {
@@ -65,7 +65,7 @@ def test_predicted_steps_to_an_error_from_a_guess_with_smooth_and_rough_error(ca
     scale = float(jnp.max(jnp.abs(goal)))
     u, taken = guess, 0
     while float(jnp.max(jnp.abs(u - goal))) > target * scale:
-        u = solve(problem, with_budget(method, 10), initial=u, throw=False).value
+        u = run_steps(problem, method, 10, u)
         taken += 10
     # The rest beyond the smooth modes is bounded, not followed: the price may be dear, never cheap.
     assert 0.85 * taken - 20 <= predicted <= 1.3 * taken + 20
