@@ -166,6 +166,10 @@ class Grid(eqx.Module):
             field = jnp.sum(field * row, axis)
         return field
 
+    def without_integral(self, field: jax.Array) -> jax.Array:
+        """Shift a field on all nodes to ∫ = 0."""
+        return field - self.integral(field) / self.integral(jnp.ones_like(field))
+
     def sample(self, name: str, value: Any) -> jax.Array:
         """Values on all nodes of a number, an array on all nodes, or a callable of the coordinates.
 
