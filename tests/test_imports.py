@@ -14,6 +14,7 @@ PACKAGES = ("solvers", "nets", "benchmarks")
 ORDER = (
     "grid",
     "transforms",
+    "tridiagonal",
     "snapshots",
     "operators",
     "placement",

@@ -1,0 +1,164 @@
+"""Many tridiagonal systems at once, along one axis of an array."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class TridiagonalFactor(eqx.Module):
+    """Factors of the systems l_j x_{j−1} + d_j x_j + u_j x_{j+1} = r_j, made by `factor`.
+
+    Attributes:
+        lower, upper: l and u.
+        inverses: 1/p of the pivots p_j = d_j − l_j u_{j−1}/p_{j−1}.
+        column: of periodic systems, else None: q, by which x_n changes what is before it.
+        axis: of the recurrence.
+        is_last: whether that was the last axis, which is then swapped with the first.
+    """
+
+    lower: jax.Array
+    upper: jax.Array
+    inverses: jax.Array
+    column: jax.Array | None
+    axis: int = eqx.field(static=True)
+    is_last: bool = eqx.field(static=True)
+
+    def solve(self, rhs: jax.Array) -> jax.Array:
+        """Solve for right-hand sides r, an array that the coefficients broadcast to.
+
+        Forward y_j = (r_j − l_j y_{j−1})/p_j, backward x_j = y_j − u_j x_{j+1}/p_j. In periodic
+        systems this leaves x_n out, which then follows from its own row.
+
+        Raises:
+            ValueError: if `rhs` has another number of axes than the coefficients.
+
+        Cost: two passes over r and 1/p, one row a step; of periodic systems one more.
+        """
+        if rhs.ndim != self.inverses.ndim:
+            raise ValueError(f"rhs: expected {self.inverses.ndim} axes, got shape {rhs.shape}")
+        rows = jnp.swapaxes(rhs, 0, -1) if self.is_last else rhs
+        rows = self._substitute(rows) if self.column is None else self._close(rows, self.column)
+        return jnp.swapaxes(rows, 0, -1) if self.is_last else rows
+
+    def _substitute(self, rhs: jax.Array) -> jax.Array:
+        axis = self.axis
+        count = rhs.shape[axis] - (0 if self.column is None else 1)
+
+        def forward(j: jax.Array, r: jax.Array, y: jax.Array) -> jax.Array:
+            return (r - _row(self.lower, j, axis) * y) * _row(self.inverses, j, axis)
+
+        def backward(j: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
+            return y - _row(self.upper, j, axis) * x * _row(self.inverses, j, axis)
+
+        y = _recur(forward, rhs, axis, range(count))
+        return _recur(backward, y, axis, range(count)[::-1])
+
+    def _close(self, rhs: jax.Array, column: jax.Array) -> jax.Array:
+        n = rhs.shape[self.axis]
+        y = self._substitute(rhs)
+        first, before, last = (_row(y, j, self.axis) for j in (0, n - 2, n - 1))
+        low, high, inverse = (
+            _row(c, n - 1, self.axis) for c in (self.lower, self.upper, self.inverses)
+        )
+        last = (last - low * before - high * first) * inverse
+        return _put(y - column * last, last, n - 1, self.axis)
+
+
+def factor(
+    lower: jax.Array, diagonal: jax.Array, upper: jax.Array, axis: int, periodic: bool = False
+) -> TridiagonalFactor:
+    """Factor tridiagonal systems along `axis`, without pivoting: for diagonally dominant ones.
+
+    Args:
+        lower: l, of which l_j multiplies x_{j−1}. The three have the same number of axes and
+            broadcast to the right-hand sides; one at least has its full length n along `axis`.
+        diagonal: d.
+        upper: u, of which u_j multiplies x_{j+1}.
+        axis: of the recurrence. On the last of several axes it costs transpositions.
+        periodic: whether l_1 multiplies x_n, and u_n multiplies x_1; else neither is used.
+
+    Raises:
+        ValueError: if the numbers of axes differ, or a periodic system has a single unknown.
+
+    Cost: one pass over the common shape of the coefficients, one row a step; periodic, three more.
+
+    Reference: Golub and Van Loan 2013, "Matrix Computations", section 4.3 (band elimination).
+
+    Example:
+        >>> l, d, u = -jnp.ones(3), jnp.full(3, 2.0), -jnp.ones(3)
+        >>> print(factor(l, d, u, axis=0).solve(jnp.array([0.0, 0.0, 4.0])))
+        [1. 2. 3.]
+    """
+    if not lower.ndim == diagonal.ndim == upper.ndim:
+        shapes = lower.shape, diagonal.shape, upper.shape
+        raise ValueError(f"lower, diagonal, upper: expected as many axes each, got {shapes}")
+    axis %= diagonal.ndim
+    is_last = 0 < axis == diagonal.ndim - 1
+    if is_last:
+        lower, diagonal, upper = (jnp.swapaxes(c, 0, -1) for c in (lower, diagonal, upper))
+        axis = 0
+    shape = jnp.broadcast_shapes(lower.shape, diagonal.shape, upper.shape)
+    count = shape[axis] - (1 if periodic else 0)
+    if count == 0:
+        raise ValueError("axis: periodic systems need at least 2 unknowns, got 1")
+
+    def pivot(j: jax.Array, _: jax.Array, before: jax.Array) -> jax.Array:
+        ratio = _row(upper, jnp.maximum(j - 1, 0), axis) * before
+        return 1 / (_row(diagonal, j, axis) - _row(lower, j, axis) * ratio)
+
+    inverses = _recur(pivot, jnp.zeros(shape, diagonal.dtype), axis, range(count))
+    factored = TridiagonalFactor(lower, upper, inverses, None, axis, is_last)
+    return _with_border(factored, diagonal) if periodic else factored
+
+
+def _with_border(opened: TridiagonalFactor, diagonal: jax.Array) -> TridiagonalFactor:
+    """Eliminate the last unknown: T q = its column, and the pivot d_n − l_n q_{n−1} − u_n q_1."""
+    axis, inverses = opened.axis, opened.inverses
+    n = inverses.shape[axis]
+    j = np.arange(n).reshape([n if d == axis else 1 for d in range(inverses.ndim)])
+    ends = jnp.where(jnp.asarray(j == 0), opened.lower, 0)
+    ends = ends + jnp.where(jnp.asarray(j == n - 2), opened.upper, 0)
+    column = jnp.broadcast_to(ends, inverses.shape)
+    # Any column makes the loops leave out the last row.
+    opened = eqx.tree_at(lambda f: f.column, opened, column, is_leaf=lambda x: x is None)
+    column = opened._substitute(column)
+    low, middle, high = (_row(c, n - 1, axis) for c in (opened.lower, diagonal, opened.upper))
+    pivot = middle - low * _row(column, n - 2, axis) - high * _row(column, 0, axis)
+    inverses = _put(inverses, 1 / pivot, n - 1, axis)
+    return eqx.tree_at(lambda f: (f.inverses, f.column), opened, (inverses, column))
+
+
+def _recur(
+    step: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    rows: jax.Array,
+    axis: int,
+    order: range,
+) -> jax.Array:
+    """Replace row j by step(j, row j, the row replaced before, 0 at first), for j in `order`.
+
+    A loop that writes into what it carries beats a scan, which stacks its outputs: 4.5 against
+    6.3 ms for a solve at 1023² in float64, and more at 2047².
+    """
+
+    def body(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        rows, before = carry
+        j = order.start + order.step * i
+        row = step(j, _row(rows, j, axis), before)
+        return _put(rows, row, j, axis), row
+
+    nothing = jnp.zeros_like(_row(rows, 0, axis))
+    return jax.lax.fori_loop(0, len(order), body, (rows, nothing))[0]
+
+
+def _row(array: jax.Array, j: jax.Array | int, axis: int) -> jax.Array:
+    """Row j along `axis`; an array of one row has only that."""
+    if array.shape[axis] == 1:
+        return array
+    return jax.lax.dynamic_slice_in_dim(array, j, 1, axis)
+
+
+def _put(array: jax.Array, row: jax.Array, j: jax.Array | int, axis: int) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(array, row, j, axis)
