@@ -1,0 +1,1 @@
+"""Multigrid: transfers between grids, cycles and predictions of their speed."""
