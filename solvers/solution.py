@@ -10,7 +10,14 @@ import numpy as np
 
 from solvers.direct import FastDiagonalization
 from solvers.grid import Grid, is_traced, refuse
-from solvers.iteration import Reason, lineax_result, message, reason_of, residual_stats
+from solvers.iteration import (
+    Reason,
+    has_succeeded,
+    lineax_result,
+    message,
+    reason_of,
+    residual_stats,
+)
 from solvers.krylov import ConjugateGradient
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
@@ -167,7 +174,7 @@ def solve(
         b = b - jnp.mean(b)
     solved = lx.linear_solve(operator, b, method, options=options, throw=False)
     solution = _assemble(problem, method, b, options, solved, excess, balances)
-    failed = solution.reason != Reason.converged
+    failed = ~has_succeeded(solution.reason)
     if not throw:
         return solution
     if any(map(is_traced, jax.tree.leaves((solution, failed)))):

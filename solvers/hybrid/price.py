@@ -220,7 +220,7 @@ class TimedPrice:
         start = clock()
         solution = jax.block_until_ready(solve(problem, method, throw=False))
         taken = clock() - start
-        converged = bool(solution.reason == Reason.converged)
+        converged = bool(has_succeeded(solution.reason))
         # A solve that ends short of its tolerance is not a quick one.
         self.seconds = taken if converged else np.inf
         self.compile_seconds = max(first - taken, 0.0)

@@ -11,6 +11,7 @@ from solvers.iteration.method import refuse_options as refuse_options
 from solvers.iteration.method import stopping as stopping
 from solvers.iteration.method import with_budget as with_budget
 from solvers.iteration.reason import Reason as Reason
+from solvers.iteration.reason import has_succeeded as has_succeeded
 from solvers.iteration.reason import lineax_result as lineax_result
 from solvers.iteration.reason import message as message
 from solvers.iteration.reason import reason_of as reason_of

@@ -12,8 +12,6 @@ from solvers.iteration.unknowns import Operator, in_range, norm, without_mean
 if TYPE_CHECKING:
     from solvers.iteration.method import AbstractIteration
 
-PATIENCE = 16
-
 
 class _Goal(NamedTuple):
     """What the residual is held against; nothing of it changes on the way."""
@@ -70,6 +68,7 @@ def iterate(
         "residual_norms": jnp.where(steps >= 0, norms * unit, -1),
         "residual_steps": steps,
     }
+    stats |= method.statistics(setup, loop.carry, stats)
     u = method.current(setup, loop.carry) * unit
     return without_mean(operator, u), reason, stats
 
@@ -111,10 +110,12 @@ def _run(
     def body(state: tuple[_Loop, Any, jax.Array]) -> tuple[_Loop, Any, jax.Array]:
         loop, _, _ = state
         count = jnp.minimum(method.check_every, goal.max_steps - loop.step)
-        carry = advance(loop.carry, count)
-        v = method.current(setup, carry)
-        loop = _look(loop, carry, loop.step + count, norm(goal.operator, b - goal.operator.mv(v)))
-        return loop, *_judge(goal, loop, v)
+        return looked(loop._replace(carry=advance(loop.carry, count)), loop.step + count)
+
+    def looked(loop: _Loop, step: jax.Array) -> tuple[_Loop, Any, jax.Array]:
+        found, size = method.norms(goal.operator, setup, b, loop.carry)
+        loop = _look(method.patience, loop, step, found)
+        return loop, *_judge(goal, loop, size, method.is_done(setup, loop.carry))
 
     zero, first = jnp.zeros((), jnp.int32), goal.first_norm
     record = history.record(history.empty(b.dtype), zero, zero, first)
@@ -125,11 +126,13 @@ def _run(
         norm=first,
         best=jnp.full_like(first, jnp.inf),
         before=jnp.full_like(first, jnp.inf),
-        window_end=zero + PATIENCE,
+        window_end=zero + method.patience,
         stalled=jnp.zeros((), bool),
         history=record,
     )
-    state = (loop, *_judge(goal, loop, u))
+    state = (loop, *_judge(goal, loop, norm(goal.operator, u), None))
+    if method.starts_with_a_step:
+        state = looked(loop, zero + 1)
     loop, reason, _ = jax.lax.while_loop(lambda state: ~state[2], body, state)
     return loop, reason
 
@@ -150,7 +153,7 @@ def _hold(carry: Any, steps: jax.Array) -> Any:
     return jax.lax.fori_loop(0, jnp.minimum(steps, 0), change, carry)
 
 
-def _look(loop: _Loop, carry: Any, step: jax.Array, found: jax.Array) -> _Loop:
+def _look(patience: int, loop: _Loop, step: jax.Array, found: jax.Array) -> _Loop:
     """Enter what was found at `step` into the books.
 
     A window without progress over the one before is a stall. The first residuals may well rise, and
@@ -160,9 +163,9 @@ def _look(loop: _Loop, carry: Any, step: jax.Array, found: jax.Array) -> _Loop:
     looks = loop.looks + 1
     best = jnp.minimum(loop.best, found)
     is_end = looks == loop.window_end
-    window = jnp.maximum(PATIENCE, looks // 4)
+    window = jnp.maximum(patience, looks // 4)
     return _Loop(
-        carry=carry,
+        carry=loop.carry,
         step=step,
         looks=looks,
         norm=found,
@@ -174,18 +177,22 @@ def _look(loop: _Loop, carry: Any, step: jax.Array, found: jax.Array) -> _Loop:
     )
 
 
-def _judge(goal: _Goal, loop: _Loop, v: jax.Array) -> tuple[Any, jax.Array]:
-    """Give the reason to stop with the iterate `v`, or `max_steps`, and whether to stop.
+def _judge(
+    goal: _Goal, loop: _Loop, size: jax.Array, is_done: jax.Array | None
+) -> tuple[Any, jax.Array]:
+    """Give the reason to stop with an iterate of norm `size`, or `max_steps`, and whether to stop.
 
     Stagnated means stalled near the rounding error of A v.
     """
-    eps = jnp.asarray(jnp.finfo(v.dtype).eps, v.dtype)
-    rounding = eps * (goal.b_norm + goal.size_of_a * norm(goal.operator, v))
+    eps = jnp.asarray(jnp.finfo(size.dtype).eps, size.dtype)
+    rounding = eps * (goal.b_norm + goal.size_of_a * size)
     is_near_floor = loop.norm <= 100 * rounding
     stagnated = is_near_floor & loop.stalled
     diverged = ~(loop.norm * eps <= jnp.maximum(goal.b_norm, goal.first_norm))
     reason = Reason.where(stagnated, Reason.stagnated, Reason.max_steps)
     reason = Reason.where(diverged, Reason.diverged, reason)
+    if is_done is not None:
+        reason = Reason.where(is_done, Reason.discretization, reason)
     reason = Reason.where(loop.norm <= goal.target, Reason.converged, reason)
     reason = Reason.where(~jnp.isfinite(goal.first_norm), Reason.nonfinite_input, reason)
     return reason, (reason != Reason.max_steps) | (loop.step >= goal.max_steps)

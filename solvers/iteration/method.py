@@ -2,7 +2,7 @@
 
 import abc
 from numbers import Integral
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,6 +17,7 @@ from solvers.iteration.unknowns import (
     Operator,
     RaveledOperator,
     as_operator,
+    norm,
     read_vector,
     without_mean,
 )
@@ -43,8 +44,15 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     atol: eqx.AbstractVar[jax.Array]
     max_steps: eqx.AbstractVar[jax.Array]
     check_every: eqx.AbstractVar[int]
+    # Looks without progress, near the floor of the precision, after which a solve has stagnated.
+    patience: ClassVar[int] = 16
     # Whether a step can overwrite what it reads; false where it needs neighbours' old values.
     works_in_place: eqx.AbstractClassVar[bool]
+
+    @property
+    def starts_with_a_step(self) -> bool:
+        """Whether `start` is the first step already."""
+        return False
 
     @abc.abstractmethod
     def prepare(self, operator: Operator) -> Setup:
@@ -61,6 +69,23 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     @abc.abstractmethod
     def current(self, setup: Setup, carry: Carry) -> jax.Array:
         """Give the present u."""
+
+    def norms(
+        self, operator: Operator, setup: Setup, b: jax.Array, carry: Carry
+    ) -> tuple[jax.Array, jax.Array]:
+        """Give the norms of the residual b − A u and of u; a method may have the residual at hand."""
+        v = self.current(setup, carry)
+        return norm(operator, b - operator.mv(v)), norm(operator, v)
+
+    def is_done(self, setup: Setup, carry: Carry) -> jax.Array | None:
+        """Say whether the method itself has reason to stop, None if it never has."""
+        del setup, carry
+        return None
+
+    def statistics(self, setup: Setup, carry: Carry, stats: dict[str, Any]) -> dict[str, Any]:
+        """Give what the method has to add to the statistics of the loop."""
+        del setup, carry, stats
+        return {}
 
     @abc.abstractmethod
     def precondition(self, setup: Setup, r: jax.Array, steps: int) -> jax.Array:

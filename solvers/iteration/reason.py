@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import lineax as lx
 
 
@@ -10,6 +11,10 @@ class Reason(eqx.Enumeration):
     """Why a solve ended, in words that say what to do; found in `stats["reason"]`."""
 
     converged = "The residual meets the tolerance."
+    discretization = (
+        "The estimated algebraic error is below the given fraction of the estimated discretization "
+        "error: more cycles would not bring the solution nearer to the continuous one."
+    )
     max_steps = (
         "The residual is still above the tolerance after max_steps steps. Raise max_steps, start "
         "from a better initial guess, or take a faster method: FastDiagonalization where the "
@@ -45,6 +50,11 @@ _PAIRS = (
     (Reason.nonfinite_input, lx.RESULTS.nonfinite_input),
     (Reason.singular, lx.RESULTS.singular),
 )
+
+
+def has_succeeded(reason: Any) -> jax.Array:
+    """Say whether a solve reached what it was asked for."""
+    return (reason == Reason.converged) | (reason == Reason.discretization)
 
 
 def lineax_result(reason: Any) -> Any:

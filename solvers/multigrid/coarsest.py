@@ -1,0 +1,142 @@
+"""Exact solves on the coarsest level."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvers.multigrid.axis import Axis
+from solvers.multigrid.blocks import Blocks, join, split
+from solvers.multigrid.level import Level, along
+
+# Multiplications of a tensor solve that cost less than the levels it saves; unknowns of a dense one.
+TENSOR_WORK, TENSOR_AXIS, DENSE_SIZE = 2**22, 128, 400
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+class TensorSolve(eqx.Module):
+    """Solve constant coefficients in the eigenvectors of each axis, by products of small matrices.
+
+        u = V [ (VᵀW f)_k / (Σᵢ sᵢλ_kᵢ + c) ],   AᵢVᵢ = VᵢΛᵢ,   VᵢᵀWᵢVᵢ = 1.
+
+    Reference: Lynch, Rice, Thomas 1964, Numer. Math. 6, 185–199, doi:10.1007/BF01386067.
+    """
+
+    analysis: tuple[Any, ...]
+    synthesis: tuple[Any, ...]
+    inverse: jax.Array
+
+    def __call__(self, f: Blocks) -> Blocks:
+        u = join(f)
+        for axis, matrix in enumerate(self.analysis):
+            u = _product(matrix, u, axis)
+        u = u * self.inverse.astype(u.dtype)
+        for axis, matrix in enumerate(self.synthesis):
+            u = _product(matrix, u, axis)
+        return split(u)
+
+
+def fits_tensor(axes: tuple[Axis, ...]) -> bool:
+    """Whether a tensor solve is cheaper than another level."""
+    sizes = [line.size for line in axes]
+    return max(sizes) <= TENSOR_AXIS and math.prod(sizes) * sum(sizes) <= TENSOR_WORK
+
+
+def tensor_solve(
+    axes: tuple[Axis, ...],
+    strengths: tuple[jax.Array, ...],
+    reaction: jax.Array | None,
+    *,
+    is_singular: bool,
+) -> TensorSolve:
+    """Prepare the solve; a singular one is in the sense of the pseudo-inverse."""
+    analysis, synthesis = [], []
+    total = jnp.zeros((), strengths[0].dtype) if reaction is None else reaction
+    for axis, (line, strength) in enumerate(zip(axes, strengths, strict=True)):
+        values, vectors = _eigen(line)
+        root = np.sqrt(line.weights())
+        analysis.append(vectors.T * root)
+        synthesis.append(vectors / root[:, None])
+        shape = [-1 if d == axis else 1 for d in range(len(axes))]
+        total = total + strength * jnp.asarray(values.reshape(shape), strength.dtype)
+    if is_singular:
+        # Each axis has the eigenvalue 0 first.
+        null = np.zeros(total.shape, bool)
+        null[(0,) * len(axes)] = True
+        inverse = jnp.where(null, 0, 1 / jnp.where(null, 1, total))
+    else:
+        inverse = 1 / total
+    return TensorSolve(tuple(analysis), tuple(synthesis), inverse)
+
+
+def _eigen(line: Axis) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and orthonormal eigenvectors of W^½ A W^−½, the axis' difference made symmetric."""
+    size, weights = line.size, line.weights()
+    low, high = line.couplings()
+    matrix = np.diag(low + high)
+    j = np.arange(size)
+    np.add.at(matrix, (j, (j - 1) % size), np.where(_has_node_below(line), -low, 0))
+    np.add.at(matrix, (j, (j + 1) % size), np.where(_has_node_above(line), -high, 0))
+    root = np.sqrt(weights)
+    symmetric = root[:, None] * matrix / root
+    values, vectors = np.linalg.eigh((symmetric + symmetric.T) / 2)
+    return np.where(np.abs(values) < 1e-12 * max(values.max(), 1), 0, values), vectors
+
+
+def _has_node_below(line: Axis) -> np.ndarray:
+    return np.ones(line.size, bool) if line.is_periodic else np.arange(line.size) > 0
+
+
+def _has_node_above(line: Axis) -> np.ndarray:
+    return np.ones(line.size, bool) if line.is_periodic else np.arange(line.size) < line.size - 1
+
+
+def _product(matrix: np.ndarray, u: jax.Array, axis: int) -> jax.Array:
+    product = jnp.tensordot(jnp.asarray(matrix, u.dtype), u, (1, axis), precision=PRECISION)
+    return jnp.moveaxis(product, 0, axis)
+
+
+class DenseSolve(eqx.Module):
+    """Multiply with the inverse of a small matrix."""
+
+    inverse: jax.Array
+
+    def __call__(self, f: Blocks) -> Blocks:
+        flat = join(f)
+        inverse = self.inverse.astype(flat.dtype)
+        u = jnp.matmul(inverse, flat.reshape(-1), precision=PRECISION)
+        return split(u.reshape(flat.shape))
+
+
+def dense_solve(level: Level, *, is_singular: bool) -> DenseSolve:
+    """Invert a level of symmetric rows; of a singular one, the pseudo-inverse."""
+    size = math.prod(level.shape)
+    dtype = next(iter(level.inverse_diagonal.values())).dtype
+
+    def column(e: jax.Array) -> jax.Array:
+        return join(level.apply(split(e.reshape(level.shape)))).reshape(-1)
+
+    matrix = jax.vmap(column)(jnp.eye(size, dtype=dtype))
+    matrix = (matrix + matrix.T) / 2
+    # Diagonal 1, so that jumps of the coefficients do not spoil the factors.
+    scale = 1 / jnp.sqrt(jnp.diagonal(matrix))
+    scale = jnp.where(jnp.isfinite(scale), scale, 1)
+    if is_singular:
+        # Fix the mean by a multiple of the all-ones matrix: its inverse there does no harm.
+        matrix = matrix + jnp.max(jnp.diagonal(matrix)) / size
+        scale = jnp.full_like(scale, 1 / jnp.sqrt(jnp.max(jnp.diagonal(matrix))))
+    factor = jax.scipy.linalg.cho_factor(scale[:, None] * matrix * scale)
+    inverse = jax.scipy.linalg.cho_solve(factor, jnp.eye(size, dtype=dtype))
+    inverse = scale[:, None] * inverse * scale
+    if is_singular:
+        inverse = inverse - jnp.mean(inverse, 0)
+        inverse = inverse - jnp.mean(inverse, 1)[:, None]
+    return DenseSolve(inverse)
+
+
+def coarsest_size(axes: tuple[Axis, ...]) -> int:
+    """Number of unknowns."""
+    return math.prod(line.size for line in axes)

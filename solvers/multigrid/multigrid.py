@@ -1,0 +1,252 @@
+"""The multigrid method, as a step of the one loop."""
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvers.grid import as_number
+from solvers.iteration import AbstractIteration, Operator, checks, stopping
+from solvers.multigrid.blocks import Blocks, join, split
+from solvers.multigrid.cycle import (
+    Cycle,
+    Plan,
+    add,
+    full_multigrid,
+    largest,
+    run_cycle,
+    size,
+)
+from solvers.multigrid.hierarchy import Hierarchy, build, finest_level
+from solvers.multigrid.level import Level
+from solvers.operators import EllipticOperator
+from solvers.relaxation.lines import LineRelaxation
+
+
+class MultigridSetup(NamedTuple):
+    operator: EllipticOperator
+    finest: Level
+    hierarchy: Hierarchy  # in the operator's precision
+    cycles: Hierarchy  # in that of the cycles
+    scale: jax.Array  # which all levels are divided by
+
+
+class MultigridCarry(NamedTuple):
+    f: Blocks
+    u: Blocks
+    r: Blocks
+    algebraic: jax.Array  # estimates of max|u − u_h|
+    discretization: jax.Array  # and of max|u_h − u|
+
+
+class Multigrid(AbstractIteration):
+    """Geometric multigrid for `EllipticOperator`s: any size, any sides, constant or varying a and c.
+
+    A step adds one cycle's answer to the residual, u ← u + M(b − A u). A cycle relaxes `pre` times,
+    solves what is left on a grid of twice the spacing by the same means, and relaxes `post` times.
+
+    Coarser grids keep every other node of those axes along which couplings aᵢ/hᵢ² are strongest
+    (semicoarsening), so that point relaxation is right for any anisotropy. For constant coefficients
+    the coarse operators are those of the graded coarse axes; for varying ones they are Galerkin
+    products with interpolation that follows the operator, right across jumps. The coarsest grid is
+    solved directly.
+
+    Args:
+        cycle: `Cycle.V`, `Cycle.W` or `Cycle.F`.
+        pre, post: sweeps before and after the correction.
+        smoother: `GaussSeidel(ω)`, `Jacobi(ω)`, `Chebyshev(degree)` or `LineRelaxation(axes)`, used on
+            all levels; its tolerances do not matter. The default is Gauss–Seidel by colours with
+            over-relaxation 1.15 where all axes are coarsened. `LineRelaxation` coarsens all axes: for
+            traced anisotropy, which a rule cannot see.
+        full: start with full multigrid, nested iteration from the coarsest grid with cubic
+            interpolation; it counts as the first step.
+        error_fraction: stop when the estimated algebraic error is below this fraction of the
+            estimated discretization error, both in the maximum norm, from the change of the last
+            cycle and from the two finest levels; needs `full`. `rtol` and `atol` hold beside it.
+        precision: of the cycles, `float32` or `float64`. By default float32: residuals and solution
+            are in the operator's precision all the same, so that it costs no digit.
+        rtol, atol: stop when √(∏h)·‖b − A u‖₂ ≤ max(rtol·‖b‖, atol).
+        max_steps: cycles at most.
+        check_every: cycles between two looks at the residual.
+
+    As a preconditioner it is the symmetric cycle with `post` sweeps before and, reversed, after.
+
+    Its statistics are `factor`, the reduction of the residual per cycle towards the end;
+    `work_units` in all, sweeps and residuals on the finest grid; `algebraic_error` and
+    `discretization_error` where it has estimated them, else NaN.
+
+    Raises:
+        ValueError: for an operator that is not an `EllipticOperator`, or arguments out of range.
+
+    Cost: a V-cycle is (pre + post + 1)/(1 − 2⁻ᵈ) sweeps, and one residual.
+
+    Reference: Trottenberg, Oosterlee, Schüller 2001, Multigrid; Yavneh 1996, "On red-black SOR
+    smoothing in multigrid", SIAM J. Sci. Comput. 17, 180–192, doi:10.1137/0917013; McCormick,
+    Benzaken, Tamstorf 2021, "Algebraic error analysis for mixed-precision multigrid solvers",
+    SIAM J. Sci. Comput. 43, S392–S419, doi:10.1137/20M1348571.
+
+    Example:
+        >>> from solvers import Grid, Poisson, solve
+        >>> problem = Poisson(Grid((100, 90)), source=1.0, diffusion=lambda x, y: 1 + 9 * x * y)
+        >>> int(solve(problem, Multigrid(rtol=1e-8)).num_steps) <= 8
+        True
+    """
+
+    cycle: Cycle = eqx.field(static=True)
+    pre: int = eqx.field(static=True)
+    post: int = eqx.field(static=True)
+    smoother: AbstractIteration | None
+    full: bool = eqx.field(static=True)
+    error_fraction: jax.Array | None
+    precision: type | None = eqx.field(static=True)  # a np.dtype would equal None
+    rtol: jax.Array
+    atol: jax.Array
+    max_steps: jax.Array
+    check_every: int = eqx.field(static=True)
+    works_in_place: ClassVar[bool] = True
+    patience: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        cycle: Cycle = Cycle.V,
+        *,
+        pre: int = 1,
+        post: int = 1,
+        smoother: AbstractIteration | None = None,
+        full: bool = False,
+        error_fraction: Any = None,
+        precision: Any = None,
+        rtol: Any = 1e-8,
+        atol: Any = 0.0,
+        max_steps: Any = 100,
+        check_every: int = 1,
+    ):
+        if not isinstance(cycle, Cycle):
+            raise ValueError(f"cycle: expected a member of Cycle, got {cycle!r}")
+        self.cycle = cycle
+        self.pre, self.post = checks(pre, "pre"), checks(post, "post")
+        self.smoother = smoother
+        self.full = bool(full)
+        if error_fraction is not None:
+            if not full:
+                raise ValueError("error_fraction: needs full=True, of which the estimates come")
+            wanted = "a positive number"
+            error_fraction = as_number("error_fraction", error_fraction, lambda x: x <= 0, wanted)
+        self.error_fraction = error_fraction
+        self.precision = _precision(precision)
+        self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
+        self.check_every = checks(check_every)
+
+    @property
+    def starts_with_a_step(self) -> bool:
+        return self.full
+
+    def prepare(self, operator: Operator) -> MultigridSetup:
+        if not isinstance(operator, EllipticOperator):
+            raise ValueError(
+                "operator: Multigrid needs an EllipticOperator; Jacobi and ConjugateGradient take any"
+            )
+        dtype = operator.grid.dtype
+        precision = np.dtype(np.float32 if self.precision is None else self.precision)
+        if precision.itemsize > dtype.itemsize:
+            raise ValueError(f"precision: expected at most the operator's {dtype}, got {precision}")
+        # Divided by a power of two near its largest entry, it is within float32's range.
+        scale = _power_of_two(jnp.max(operator.diagonal()))
+        scaled = _divided(operator, scale)
+        hierarchy = build(scaled, self.smoother, all_axes=isinstance(self.smoother, LineRelaxation))
+        finest = hierarchy.levels[0] if hierarchy.levels else finest_level(scaled)
+        cycles = hierarchy if precision == dtype else hierarchy.astype(precision)
+        return MultigridSetup(operator, finest, hierarchy, cycles, scale)
+
+    def start(self, setup: MultigridSetup, b: jax.Array, u: jax.Array) -> MultigridCarry:
+        level, nan = setup.finest, jnp.full((), jnp.nan, b.dtype)
+        f, v = level.weigh(split(b / setup.scale), -1), split(u)
+        carry = MultigridCarry(f, v, level.residual(f, v), nan, nan)
+        return self._full(setup, carry) if self.full else carry
+
+    def _full(self, setup: MultigridSetup, carry: MultigridCarry) -> MultigridCarry:
+        """Full multigrid for the correction, in the operator's precision."""
+        nest = full_multigrid(setup.hierarchy, self._plan(), carry.r)
+        u = add(carry.u, nest.solution)
+        r = setup.finest.residual(carry.f, u)
+        algebraic = _still_to_come(nest.change, nest.reduction)
+        return MultigridCarry(carry.f, u, r, algebraic, nest.discretization)
+
+    def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
+        f, u, r, algebraic, discretization = carry
+        e = run_cycle(setup.cycles, self._plan(), _cast(r, setup.cycles.dtype))
+        e = _cast(e, b.dtype)
+        u = add(u, e)
+        before, r = r, setup.finest.residual(f, u)
+        if self.error_fraction is not None:
+            algebraic = _still_to_come(largest(e), size(r) / size(before))
+        return MultigridCarry(f, u, r, algebraic, discretization)
+
+    def current(self, setup: MultigridSetup, carry: MultigridCarry) -> jax.Array:
+        return join(carry.u)
+
+    def norms(
+        self, operator: Operator, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry
+    ) -> tuple[jax.Array, jax.Array]:
+        root = jnp.asarray(math.sqrt(setup.operator.grid.cell_volume), b.dtype)
+        return root * setup.scale * size(setup.finest.weigh(carry.r)), root * size(carry.u)
+
+    def is_done(self, setup: MultigridSetup, carry: MultigridCarry) -> jax.Array | None:
+        if self.error_fraction is None:
+            return None
+        fraction = self.error_fraction.astype(carry.algebraic.dtype)
+        return carry.algebraic <= fraction * carry.discretization
+
+    def precondition(self, setup: MultigridSetup, r: jax.Array, steps: int) -> jax.Array:
+        if self.cycle is Cycle.F:
+            raise ValueError("cycle: an F-cycle is not symmetric; as a preconditioner take V or W")
+        plan = Plan(self.cycle, self.post, self.post, symmetric=True)
+        hierarchy = setup.cycles
+        f = _cast(setup.finest.weigh(split(r / setup.scale), -1), hierarchy.dtype)
+        u = run_cycle(hierarchy, plan, f)
+
+        def again(_: Any, u: Blocks) -> Blocks:
+            return run_cycle(hierarchy, plan, f, u)
+
+        u = jax.lax.fori_loop(0, steps - 1, again, u) if steps > 1 else u
+        return join(u).astype(r.dtype)
+
+    def _plan(self) -> Plan:
+        return Plan(self.cycle, self.pre, self.post)
+
+
+def _still_to_come(change: jax.Array, rate: jax.Array) -> jax.Array:
+    """What is left of an error that falls by `rate` and has just changed by `change`."""
+    rate = jnp.minimum(rate, 0.9)
+    return change * rate / (1 - rate)
+
+
+def _cast(blocks: Blocks, dtype: Any) -> Blocks:
+    return {parity: x.astype(dtype) for parity, x in blocks.items()}
+
+
+def _divided(operator: EllipticOperator, scale: jax.Array) -> EllipticOperator:
+    """The operator divided by a number."""
+    arrays, static = eqx.partition(operator, eqx.is_array)
+    return eqx.combine(jax.tree.map(lambda x: x / scale, arrays), static)
+
+
+def _precision(precision: Any) -> type | None:
+    if precision is None:
+        return None
+    try:
+        dtype = np.dtype(precision)
+    except TypeError:
+        dtype = None
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"precision: expected float32 or float64, got {precision!r}")
+    return dtype.type
+
+
+def _power_of_two(x: jax.Array) -> jax.Array:
+    _, exponent = jnp.frexp(x)
+    limit = jnp.finfo(x.dtype).maxexp - 2
+    return jnp.ldexp(jnp.ones((), x.dtype), jnp.clip(exponent, -limit, limit))

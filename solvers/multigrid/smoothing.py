@@ -1,0 +1,120 @@
+"""Sweeps of the relaxations on parity blocks."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from solvers.multigrid.blocks import Blocks, Parity
+from solvers.multigrid.level import Level, unit
+from solvers.relaxation.gauss_seidel import GaussSeidel
+from solvers.relaxation.jacobi import Jacobi
+
+class Relaxation(eqx.Module):
+    """A relaxation on one level."""
+
+    @abc.abstractmethod
+    def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+        """One sweep for A u = f; `reverse` visits the nodes from the last to the first."""
+
+
+class JacobiRelaxation(Relaxation):
+    """u + ω D⁻¹(f − A u)."""
+
+    omega: Any
+
+    def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+        def relaxed(parity: Parity) -> jax.Array:
+            r = f[parity] - level.row(u, parity)
+            return u[parity] + _as(self.omega, r) * level.inverse_diagonal[parity] * r
+
+        return {parity: relaxed(parity) for parity in u}
+
+
+class ColourRelaxation(Relaxation):
+    """Gauss–Seidel, one colour after the other: u ← (1 − ω)u + ω D⁻¹(f + Σ s u).
+
+    Red and black where nodes couple along axes only, else each block is a colour.
+    """
+
+    omega: Any
+
+    def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+        u = dict(u)
+        colours = level.colours()
+        for colour in reversed(colours) if reverse else colours:
+            u |= {parity: _relaxed(level, self.omega, f, u, parity) for parity in colour}
+        return u
+
+
+class ChebyshevRelaxation(Relaxation):
+    """A Chebyshev polynomial in D⁻¹A."""
+
+    degree: int = eqx.field(static=True)
+    smallest: Any
+
+    def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+        raise NotImplementedError
+
+
+# Best for full coarsening with one sweep before and one after: Yavneh 1996, SIAM J. Sci. Comput. 17.
+OVER_RELAXATION = 1.15
+# Damping that smooths best: 2d/(2d + 1).
+
+
+def relaxation_on(level: Level, smoother: Any, *, is_full: bool) -> Relaxation:
+    """The block form of a public relaxation; by default over-relaxed Gauss–Seidel by colours.
+
+    Over-relaxation pays where all axes are coarsened, and not with semicoarsening.
+    """
+    if smoother is None:
+        return ColourRelaxation(OVER_RELAXATION if is_full else 1.0)
+    if isinstance(smoother, GaussSeidel):
+        return ColourRelaxation(smoother.over_relaxation)
+    if isinstance(smoother, Jacobi):
+        best = 2 * level.ndim / (2 * level.ndim + 1)
+        return JacobiRelaxation(best if smoother.damping is None else smoother.damping)
+    raise ValueError(f"smoother: expected a relaxation of this package, got {smoother!r}")
+
+
+def _as(number: Any, like: jax.Array) -> jax.Array:
+    return jnp.asarray(number).astype(like.dtype)
+
+
+def _relaxed(level: Level, omega: Any, f: Blocks, u: Blocks, parity: Parity) -> jax.Array:
+    old, inverse = u[parity], level.inverse_diagonal[parity]
+    target = inverse * (f[parity] + level.inflow(u, parity))
+    for axis in range(level.ndim):
+        if level.has_seam(axis) and parity[axis] == 0 and old.shape[axis] > 1:
+            target = _solve_seam(level, old, target, parity, axis)
+    weight = _as(omega, old)
+    return (1 - weight) * old + weight * target
+
+
+def _solve_seam(
+    level: Level, old: jax.Array, target: jax.Array, parity: Parity, axis: int
+) -> jax.Array:
+    """Relax the last and the first node along a periodic axis of odd length as pairs.
+
+    They are neighbours of one colour, and near each other on coarse levels: one by one they would
+    not settle.
+    """
+    inverse = jnp.broadcast_to(level.inverse_diagonal[parity], old.shape)
+    end = old.shape[axis] - 1
+
+    def line(x: jax.Array, at: int) -> jax.Array:
+        return jax.lax.slice_in_dim(jnp.broadcast_to(x, old.shape), at, at + 1, axis=axis)
+
+    down, up = (level.couplings[unit(axis, step, level.ndim)][parity] for step in (-1, 1))
+    alpha, beta = line(down, 0) * line(inverse, 0), line(up, end) * line(inverse, end)
+    first = line(target, 0) - alpha * line(old, end)
+    last = line(target, end) - beta * line(old, 0)
+    scale = 1 - alpha * beta
+    target = jax.lax.dynamic_update_slice_in_dim(
+        target, (first + alpha * last) / scale, 0, axis=axis
+    )
+    return jax.lax.dynamic_update_slice_in_dim(
+        target, (last + beta * first) / scale, end, axis=axis
+    )
