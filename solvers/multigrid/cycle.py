@@ -46,7 +46,7 @@ def run_cycle(
         return hierarchy.solve(f)
     level, relaxation = hierarchy.levels[depth], hierarchy.relaxations[depth]
     transfer = hierarchy.transfers[depth]
-    once = _one(f)
+    once = one_of(f)
 
     def sweeps(u: Blocks, count: int, reverse: bool) -> Blocks:
         def sweep(_: Any, v: Blocks) -> Blocks:
@@ -54,21 +54,25 @@ def run_cycle(
 
         return jax.lax.fori_loop(0, count * once, sweep, u)
 
-    u = sweeps(zeros_like(f) if u is None else u, plan.pre, False)
-    r = _written(level.residual(f, u), once)
-    f_coarse = _written(transfer.restrict(r), once)
+    if u is None:
+        u = relaxation.sweep(level, f, {}, reverse=False)
+        u = sweeps(u, plan.pre - 1, False) if plan.pre > 1 else written(u, once)
+    else:
+        u = sweeps(u, plan.pre, False)
+    r = written(level.residual(f, u), once)
+    f_coarse = written(transfer.restrict(r), once)
     correction = _coarse_correction(hierarchy, plan, f_coarse, depth + 1)
     u = add(u, transfer.prolong(correction))
     return sweeps(u, plan.post, plan.symmetric)
 
 
-def _one(f: Blocks) -> jax.Array:
+def one_of(f: Blocks) -> jax.Array:
     """The number 1, in a way that the compiler cannot know."""
     probe = next(x for x in f.values() if x.size).reshape(-1)[0]
     return 1 + (probe > jnp.inf).astype(jnp.int32)
 
 
-def _written(blocks: Blocks, once: jax.Array) -> Blocks:
+def written(blocks: Blocks, once: jax.Array) -> Blocks:
     """The same, written out by a loop of no rounds.
 
     Otherwise XLA fuses the stages of a cycle on the CPU into one another and computes each value

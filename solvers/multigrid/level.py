@@ -59,21 +59,22 @@ class Level(eqx.Module):
     def _distance(self, parity: Parity) -> int:
         return sum(p != k for p, k in zip(parity, self.kept, strict=True))
 
-    def neighbour(self, u: Blocks, parity: Parity, offset: Offset, axis: int = 0) -> jax.Array:
-        """Values u_{j+o} at the nodes j of a block, 0 beyond the sides."""
+    def neighbour(self, u: Blocks, parity: Parity, offset: Offset, axis: int = 0) -> Any:
+        """Values u_{j+o} at the nodes j of a block, 0 beyond the sides; None where `u` lacks them."""
         if axis == self.ndim:
-            return u[parity]
+            return u.get(parity)
         if offset[axis] == 0:
             return self.neighbour(u, parity, offset, axis + 1)
         other = self.neighbour(u, flipped(parity, (axis,)), offset, axis + 1)
         size, p, o = self.shape[axis], parity[axis], offset[axis]
-        values = shift(other, axis, p, o, self.wraps[axis], size)
-        if p == 1 or not self.has_seam(axis):
+        values = None if other is None else shift(other, axis, p, o, self.wraps[axis], size)
+        own = self.neighbour(u, parity, offset, axis + 1) if self.has_seam(axis) else None
+        if p == 1 or own is None:
             return values
-        own = self.neighbour(u, parity, offset, axis + 1)
         end = own.shape[axis] - 1
         edge = jax.lax.slice_in_dim(own, *((end, end + 1) if o < 0 else (0, 1)), axis=axis)
-        return values + pad(edge, axis, *((0, end) if o < 0 else (end, 0)))
+        edge = pad(edge, axis, *((0, end) if o < 0 else (end, 0)))
+        return edge if values is None else values + edge
 
     def apply(self, u: Blocks) -> Blocks:
         """A u."""
@@ -93,10 +94,15 @@ class Level(eqx.Module):
         """f − A u."""
         return {parity: f[parity] - self.row(u, parity) for parity in u}
 
-    def inflow(self, u: Blocks, parity: Parity) -> jax.Array:
-        """Σ_o s_o u_{j+o} at the nodes of one block."""
-        pairs = self.couplings.items()
-        return sum(c[parity] * self.neighbour(u, parity, offset) for offset, c in pairs)  # type: ignore[return-value]
+    def inflow(self, u: Blocks, parity: Parity) -> jax.Array | None:
+        """Σ_o s_o u_{j+o} at the nodes of one block; blocks that `u` lacks are 0, None for all 0."""
+        total = None
+        for offset, coupling in self.couplings.items():
+            values = self.neighbour(u, parity, offset)
+            if values is not None:
+                term = coupling[parity] * values
+                total = term if total is None else total + term
+        return total
 
     def weigh(self, r: Blocks, power: int = 1) -> Blocks:
         """Rows times their weights, or divided by them with `power` −1."""

@@ -17,8 +17,10 @@ from solvers.multigrid.cycle import (
     add,
     full_multigrid,
     largest,
+    one_of,
     run_cycle,
     size,
+    written,
 )
 from solvers.multigrid.hierarchy import Hierarchy, build, finest_level
 from solvers.multigrid.level import Level
@@ -178,11 +180,10 @@ class Multigrid(AbstractIteration):
     def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
         f, u, r, algebraic, discretization = carry
         e = run_cycle(setup.cycles, self._plan(), _cast(r, setup.cycles.dtype))
-        e = _cast(e, b.dtype)
-        u = add(u, e)
-        before, r = r, setup.finest.residual(f, u)
+        u = written(add(u, _cast(e, b.dtype)), one_of(r))
+        before, r = r, written(setup.finest.residual(f, u), one_of(r))
         if self.error_fraction is not None:
-            algebraic = _still_to_come(largest(e), size(r) / size(before))
+            algebraic = _still_to_come(largest(e).astype(b.dtype), size(r) / size(before))
         return MultigridCarry(f, u, r, algebraic, discretization)
 
     def current(self, setup: MultigridSetup, carry: MultigridCarry) -> jax.Array:

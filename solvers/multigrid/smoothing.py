@@ -17,7 +17,7 @@ class Relaxation(eqx.Module):
 
     @abc.abstractmethod
     def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
-        """One sweep for A u = f; `reverse` visits the nodes from the last to the first."""
+        """One sweep for A u = f; blocks that `u` lacks are 0, and `reverse` goes from last to first."""
 
 
 class JacobiRelaxation(Relaxation):
@@ -27,10 +27,11 @@ class JacobiRelaxation(Relaxation):
 
     def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
         def relaxed(parity: Parity) -> jax.Array:
-            r = f[parity] - level.row(u, parity)
-            return u[parity] + _as(self.omega, r) * level.inverse_diagonal[parity] * r
+            r = f[parity] - level.row(u, parity) if u else f[parity]
+            change = _as(self.omega, r) * level.inverse_diagonal[parity] * r
+            return u[parity] + change if u else change
 
-        return {parity: relaxed(parity) for parity in u}
+        return {parity: relaxed(parity) for parity in f}
 
 
 class ColourRelaxation(Relaxation):
@@ -84,33 +85,35 @@ def _as(number: Any, like: jax.Array) -> jax.Array:
 
 
 def _relaxed(level: Level, omega: Any, f: Blocks, u: Blocks, parity: Parity) -> jax.Array:
-    old, inverse = u[parity], level.inverse_diagonal[parity]
-    target = inverse * (f[parity] + level.inflow(u, parity))
+    old, inverse = u.get(parity), level.inverse_diagonal[parity]
+    inflow = level.inflow(u, parity)
+    target = inverse * (f[parity] if inflow is None else f[parity] + inflow)
     for axis in range(level.ndim):
-        if level.has_seam(axis) and parity[axis] == 0 and old.shape[axis] > 1:
+        if level.has_seam(axis) and parity[axis] == 0:
             target = _solve_seam(level, old, target, parity, axis)
-    weight = _as(omega, old)
-    return (1 - weight) * old + weight * target
+    weight = _as(omega, target)
+    return weight * target if old is None else (1 - weight) * old + weight * target
 
 
 def _solve_seam(
-    level: Level, old: jax.Array, target: jax.Array, parity: Parity, axis: int
+    level: Level, old: jax.Array | None, target: jax.Array, parity: Parity, axis: int
 ) -> jax.Array:
     """Relax the last and the first node along a periodic axis of odd length as pairs.
 
     They are neighbours of one colour, and near each other on coarse levels: one by one they would
     not settle.
     """
-    inverse = jnp.broadcast_to(level.inverse_diagonal[parity], old.shape)
-    end = old.shape[axis] - 1
+    inverse = level.inverse_diagonal[parity]
+    end = target.shape[axis] - 1
 
     def line(x: jax.Array, at: int) -> jax.Array:
-        return jax.lax.slice_in_dim(jnp.broadcast_to(x, old.shape), at, at + 1, axis=axis)
+        return jax.lax.slice_in_dim(jnp.broadcast_to(x, target.shape), at, at + 1, axis=axis)
 
     down, up = (level.couplings[unit(axis, step, level.ndim)][parity] for step in (-1, 1))
     alpha, beta = line(down, 0) * line(inverse, 0), line(up, end) * line(inverse, end)
-    first = line(target, 0) - alpha * line(old, end)
-    last = line(target, end) - beta * line(old, 0)
+    first, last = line(target, 0), line(target, end)
+    if old is not None:
+        first, last = first - alpha * line(old, end), last - beta * line(old, 0)
     scale = 1 - alpha * beta
     target = jax.lax.dynamic_update_slice_in_dim(
         target, (first + alpha * last) / scale, 0, axis=axis
