@@ -15,6 +15,7 @@ ORDER = (
     "grid",
     "transforms",
     "tridiagonal",
+    "dominant",
     "snapshots",
     "operators",
     "placement",

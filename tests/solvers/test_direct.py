@@ -9,7 +9,16 @@ import lineax as lx
 import numpy as np
 import pytest
 
-from solvers import EllipticOperator, FastDiagonalization, Grid, Poisson, Reason, SolveError, solve
+from solvers import (
+    EllipticOperator,
+    FastDiagonalization,
+    Grid,
+    Poisson,
+    Reason,
+    SolveError,
+    direct,
+    solve,
+)
 from tests.solvers.cases import PAIRS, Dense, P, sides
 
 LINES = [(name, (n,)) for name in PAIRS for n in (2, 3, 8, 9)]
@@ -20,6 +29,22 @@ BOXES = [("DN-PP-NN", (3, 4, 2)), ("PP-NN-PP", (3, 2, 4)), ("ND-DD-DN", (2, 3, 4
 
 @pytest.mark.parametrize(("names", "intervals"), LINES + PLANES + BOXES)
 def test_it_agrees_with_a_dense_solve(names: str, intervals: tuple[int, ...]) -> None:
+    check(names, intervals)
+
+
+@pytest.mark.parametrize(
+    ("names", "intervals"), [case for case in PLANES + BOXES if set(case[0]) > {"P", "-"}]
+)
+def test_one_axis_left_to_tridiagonal_systems_gives_the_same(
+    names: str, intervals: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On grids so small by force, and in blocks: of 2 rows and a rest of 1 where there are 3."""
+    monkeypatch.setattr(direct, "FEWEST_LINES", 1)
+    monkeypatch.setattr(direct, "BLOCK", 6)
+    check(names, intervals)
+
+
+def check(names: str, intervals: tuple[int, ...]) -> None:
     grid = Grid(intervals, upper=(1.0, 1.5, 0.7)[: len(intervals)], boundary=sides(names))
     a = (1.3, 0.6, 2.0)[: grid.ndim]
     b = np.random.default_rng(3).normal(size=grid.shape)
@@ -38,7 +63,39 @@ def test_it_agrees_with_a_dense_solve(names: str, intervals: tuple[int, ...]) ->
     for (u, norms), c in zip(run(jnp.asarray(b), a, 0.8), (0.0, 0.8), strict=True):
         system = Dense(Dense.assemble(grid, a, c).A, b.ravel())
         np.testing.assert_allclose(u.ravel(), system.solution(), rtol=1e-9, atol=1e-11)
+        is_singular = c == 0 and not grid.has_dirichlet_side
+        first = grid.norm(jnp.asarray(b - is_singular * b.mean()))
+        np.testing.assert_allclose(norms[0], first, rtol=1e-13)
         assert norms[1] < 1e-12 * max(norms[0], 1)
+
+
+def test_many_lines_in_blocks_of_the_usual_size() -> None:
+    grid = Grid((150, 2100), boundary=sides("ND-DD"))
+    assert grid.size > 2 * direct.BLOCK
+    solution = solve(Poisson(grid, lambda x, y: jnp.cos(90 * x * y)), FastDiagonalization())
+    _, (first, last) = solution.history()
+    assert last < 1e-11 * first  # ε times a condition number of up to 1e7, little of it met
+
+
+def test_a_little_reaction_is_not_lost_beside_the_couplings() -> None:
+    """The mean of u is that of b over c, although c is below the rounding error of a/h²."""
+    grid = Grid((128, 128), boundary=sides("NN-NN"))
+    problem = Poisson(grid, 1.0, reaction=1e-13)
+    u = solve(problem, FastDiagonalization()).value
+    np.testing.assert_allclose(u, 1e13, rtol=1e-10)
+
+
+def test_only_a_cpu_walks_from_row_to_row() -> None:
+    operator = EllipticOperator(Grid((128, 128)))
+    method = FastDiagonalization()
+    traced = jax.jit(lambda b: method.compute(method.init(operator, {}), b, {})[0]).trace(
+        jax.ShapeDtypeStruct(operator.grid.shape, operator.grid.dtype)
+    )
+    loops = [
+        "stablehlo.while" in traced.lower(lowering_platforms=(name,)).as_text()
+        for name in ("cpu", "cuda")
+    ]
+    assert loops == [True, False]
 
 
 def test_single_precision() -> None:
