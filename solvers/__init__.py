@@ -12,6 +12,8 @@ from solvers.hybrid import advise as advise
 from solvers.iteration import Reason as Reason
 from solvers.iteration import as_preconditioner as as_preconditioner
 from solvers.krylov import ConjugateGradient as ConjugateGradient
+from solvers.multigrid.cycle import Cycle as Cycle
+from solvers.multigrid.multigrid import Multigrid as Multigrid
 from solvers.operators import EllipticOperator as EllipticOperator
 from solvers.problems import Poisson as Poisson
 from solvers.relaxation.gauss_seidel import GaussSeidel as GaussSeidel

@@ -16,7 +16,7 @@ from solvers.multigrid.coarsest import (
 )
 from solvers.multigrid.galerkin import galerkin_level
 from solvers.multigrid.level import Level, constant_level, varying_level
-from solvers.multigrid.smoothing import Relaxation, relaxation_on
+from solvers.multigrid.smoothing import Relaxation, coarsens_all_axes, relaxation_on
 from solvers.multigrid.transfer import (
     CubicInterpolation,
     cubic_interpolation,
@@ -98,9 +98,9 @@ def is_coarsest(operator: EllipticOperator, axes: tuple[Axis, ...]) -> bool:
     return fits_tensor(axes) if operator.is_constant else coarsest_size(axes) <= DENSE_SIZE
 
 
-def build(operator: EllipticOperator, smoother: Any, *, all_axes: bool) -> Hierarchy:
+def build(operator: EllipticOperator, smoother: Any) -> Hierarchy:
     """Build the hierarchy of an operator: rediscretised for constant coefficients, else Galerkin."""
-    plan, coarsest = stages(operator, all_axes=all_axes)
+    plan, coarsest = stages(operator, all_axes=coarsens_all_axes(smoother))
     interpolations = tuple(cubic_interpolation(s.axes, s.coarsened) for s in plan)
     make = _constant if operator.is_constant else _varying
     levels, transfers, solve = make(operator, plan, coarsest)

@@ -25,7 +25,6 @@ from solvers.multigrid.cycle import (
 from solvers.multigrid.hierarchy import Hierarchy, build, finest_level
 from solvers.multigrid.level import Level
 from solvers.operators import EllipticOperator
-from solvers.relaxation.lines import LineRelaxation
 
 
 class MultigridSetup(NamedTuple):
@@ -158,7 +157,7 @@ class Multigrid(AbstractIteration):
         # Divided by a power of two near its largest entry, it is within float32's range.
         scale = _power_of_two(jnp.max(operator.diagonal()))
         scaled = _divided(operator, scale)
-        hierarchy = build(scaled, self.smoother, all_axes=isinstance(self.smoother, LineRelaxation))
+        hierarchy = build(scaled, self.smoother)
         finest = hierarchy.levels[0] if hierarchy.levels else finest_level(scaled)
         cycles = hierarchy if precision == dtype else hierarchy.astype(precision)
         return MultigridSetup(operator, finest, hierarchy, cycles, scale)

@@ -80,6 +80,11 @@ def relaxation_on(level: Level, smoother: Any, *, is_full: bool) -> Relaxation:
     raise ValueError(f"smoother: expected a relaxation of this package, got {smoother!r}")
 
 
+def coarsens_all_axes(smoother: Any) -> bool:
+    """Whether a relaxation smooths along all axes however they are coupled."""
+    return type(smoother).__name__ == "LineRelaxation"
+
+
 def _as(number: Any, like: jax.Array) -> jax.Array:
     return jnp.asarray(number).astype(like.dtype)
 
