@@ -83,7 +83,9 @@ def pad(block: jax.Array, axis: int, low: int, high: int) -> jax.Array:
     return jax.lax.pad(block, jnp.zeros((), block.dtype), widths)
 
 
-def shift(block: jax.Array, axis: int, parity: int, offset: int, wraps: bool, size: int) -> jax.Array:
+def shift(
+    block: jax.Array, axis: int, parity: int, offset: int, wraps: bool, size: int
+) -> jax.Array:
     """What the nodes of parity `parity` along `axis` have as neighbours in the other parity's `block`.
 
     Args:

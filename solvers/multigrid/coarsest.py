@@ -10,7 +10,8 @@ import numpy as np
 
 from solvers.multigrid.axis import Axis
 from solvers.multigrid.blocks import Blocks, join, split
-from solvers.multigrid.level import Level, along
+from solvers.multigrid.level import Level
+from solvers.multigrid.stencil import StencilLevel
 
 # Multiplications of a tensor solve that cost less than the levels it saves; unknowns of a dense one.
 TENSOR_WORK, TENSOR_AXIS, DENSE_SIZE = 2**22, 128, 400
@@ -111,10 +112,10 @@ class DenseSolve(eqx.Module):
         return split(u.reshape(flat.shape))
 
 
-def dense_solve(level: Level, *, is_singular: bool) -> DenseSolve:
+def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve:
     """Invert a level of symmetric rows; of a singular one, the pseudo-inverse."""
     size = math.prod(level.shape)
-    dtype = next(iter(level.inverse_diagonal.values())).dtype
+    dtype = jax.tree.leaves(level)[0].dtype
 
     def column(e: jax.Array) -> jax.Array:
         return join(level.apply(split(e.reshape(level.shape)))).reshape(-1)

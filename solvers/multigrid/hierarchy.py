@@ -14,14 +14,14 @@ from solvers.multigrid.coarsest import (
     fits_tensor,
     tensor_solve,
 )
-from solvers.multigrid.galerkin import galerkin_level
+from solvers.multigrid.galerkin import galerkin_level, operator_transfer
 from solvers.multigrid.level import Level, constant_level, varying_level
 from solvers.multigrid.smoothing import Relaxation, coarsens_all_axes, relaxation_on
+from solvers.multigrid.stencil import StencilLevel
 from solvers.multigrid.transfer import (
     CubicInterpolation,
     cubic_interpolation,
     linear_transfer,
-    operator_transfer,
 )
 from solvers.operators import EllipticOperator
 
@@ -40,7 +40,7 @@ class Hierarchy(eqx.Module):
         solve: on the coarsest level, from f to u.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[Level | StencilLevel, ...]
     relaxations: tuple[Relaxation, ...]
     transfers: tuple[Any, ...]
     interpolations: tuple[CubicInterpolation, ...]
@@ -128,7 +128,8 @@ def _constant(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axi
 
 
 def _varying(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axis, ...]) -> Any:
-    level, levels, transfers = finest_level(operator), [], []
+    level: Level | StencilLevel = finest_level(operator)
+    levels, transfers = [], []
     for stage, below in zip(plan, [s.axes for s in plan[1:]] + [coarsest], strict=True):
         transfer = operator_transfer(level, stage.axes, stage.coarsened)
         levels.append(level)

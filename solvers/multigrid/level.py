@@ -40,21 +40,13 @@ class Level(eqx.Module):
     def ndim(self) -> int:
         return len(self.shape)
 
-    @property
-    def has_diagonal_neighbours(self) -> bool:
-        """Whether nodes couple across corners, so that two colours do not do."""
-        return any(sum(map(abs, offset)) > 1 for offset in self.couplings)
-
     def has_seam(self, axis: int) -> bool:
         """Whether the last and the first node along `axis` are neighbours of equal parity."""
         return self.wraps[axis] and self.shape[axis] % 2 == 1 and self.shape[axis] > 1
 
     def colours(self) -> list[list[Parity]]:
-        """Blocks without mutual neighbours, those of the kept nodes first."""
-        everything = sorted(parities(self.ndim), key=self._distance)
-        if self.has_diagonal_neighbours:
-            return [[parity] for parity in everything]
-        return [[p for p in everything if self._distance(p) % 2 == colour] for colour in (0, 1)]
+        """Red and black: blocks without mutual neighbours, those of the kept nodes first."""
+        return [[p for p in parities(self.ndim) if self._distance(p) % 2 == c] for c in (0, 1)]
 
     def _distance(self, parity: Parity) -> int:
         return sum(p != k for p, k in zip(parity, self.kept, strict=True))
@@ -94,6 +86,10 @@ class Level(eqx.Module):
         """f − A u."""
         return {parity: f[parity] - self.row(u, parity) for parity in u}
 
+    def scale(self, r: Blocks) -> Blocks:
+        """D⁻¹ r."""
+        return {parity: self.inverse_diagonal[parity] * x for parity, x in r.items()}
+
     def inflow(self, u: Blocks, parity: Parity) -> jax.Array | None:
         """Σ_o s_o u_{j+o} at the nodes of one block; blocks that `u` lacks are 0, None for all 0."""
         total = None
@@ -110,11 +106,6 @@ class Level(eqx.Module):
             if weights is not None:
                 r = {p: x * along(weights[p[axis]] ** power, axis, x) for p, x in r.items()}
         return r
-
-    def astype(self, dtype: Any) -> "Level":
-        """The same in another precision."""
-        arrays, static = eqx.partition(self, eqx.is_array)
-        return eqx.combine(jax.tree.map(lambda x: x.astype(dtype), arrays), static)
 
 
 def along(values: np.ndarray, axis: int, like: jax.Array) -> jax.Array:
@@ -151,7 +142,7 @@ def constant_level(
             couplings[unit(axis, step, ndim)] = _by_parity(values, axis, ndim, strength)
         total = _by_parity(sum(line.couplings()), axis, ndim, strength)
         diagonal = {p: d + total[p] for p, d in diagonal.items()}
-    excess = None if reaction is None else {p: reaction for p in diagonal}
+    excess = None if reaction is None else dict.fromkeys(diagonal, reaction)
     if excess is not None:
         diagonal = {p: d + excess[p] for p, d in diagonal.items()}
     return Level(
@@ -194,14 +185,7 @@ def varying_level(operator: EllipticOperator, axes: tuple[Axis, ...]) -> Level:
     excess = None
     if operator.reaction is not None:
         excess = split(jnp.broadcast_to(operator.weigh(operator.reaction), grid.shape))
-    return stencil_level(axes, couplings, excess)
-
-
-def stencil_level(
-    axes: tuple[Axis, ...], couplings: dict[Offset, Blocks], excess: Blocks | None
-) -> Level:
-    """A level of symmetric rows from its couplings and row sums."""
-    diagonal = {p: jnp.zeros((), x.dtype) for p, x in next(iter(couplings.values())).items()}
+    diagonal = {p: jnp.zeros((), grid.dtype) for p in parities(grid.ndim)}
     for blocks in (*couplings.values(), *(() if excess is None else (excess,))):
         diagonal = {p: d + blocks[p] for p, d in diagonal.items()}
     return Level(

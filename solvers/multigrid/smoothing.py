@@ -9,14 +9,16 @@ import jax.numpy as jnp
 
 from solvers.multigrid.blocks import Blocks, Parity
 from solvers.multigrid.level import Level, unit
+from solvers.multigrid.stencil import StencilLevel
 from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
+
 
 class Relaxation(eqx.Module):
     """A relaxation on one level."""
 
     @abc.abstractmethod
-    def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
         """One sweep for A u = f; blocks that `u` lacks are 0, and `reverse` goes from last to first."""
 
 
@@ -25,13 +27,10 @@ class JacobiRelaxation(Relaxation):
 
     omega: Any
 
-    def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
-        def relaxed(parity: Parity) -> jax.Array:
-            r = f[parity] - level.row(u, parity) if u else f[parity]
-            change = _as(self.omega, r) * level.inverse_diagonal[parity] * r
-            return u[parity] + change if u else change
-
-        return {parity: relaxed(parity) for parity in f}
+    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+        change = level.scale(level.residual(f, u) if u else f)
+        change = {parity: _as(self.omega, x) * x for parity, x in change.items()}
+        return {parity: u[parity] + x for parity, x in change.items()} if u else change
 
 
 class ColourRelaxation(Relaxation):
@@ -42,7 +41,9 @@ class ColourRelaxation(Relaxation):
 
     omega: Any
 
-    def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+        if isinstance(level, StencilLevel):
+            return level.relax(self.omega, f, u, reverse=reverse)
         u = dict(u)
         colours = level.colours()
         for colour in reversed(colours) if reverse else colours:
@@ -56,7 +57,7 @@ class ChebyshevRelaxation(Relaxation):
     degree: int = eqx.field(static=True)
     smallest: Any
 
-    def sweep(self, level: Level, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
         raise NotImplementedError
 
 
@@ -65,7 +66,7 @@ OVER_RELAXATION = 1.15
 # Damping that smooths best: 2d/(2d + 1).
 
 
-def relaxation_on(level: Level, smoother: Any, *, is_full: bool) -> Relaxation:
+def relaxation_on(level: Level | StencilLevel, smoother: Any, *, is_full: bool) -> Relaxation:
     """The block form of a public relaxation; by default over-relaxed Gauss–Seidel by colours.
 
     Over-relaxation pays where all axes are coarsened, and not with semicoarsening.

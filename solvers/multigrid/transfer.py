@@ -18,7 +18,7 @@ from solvers.multigrid.blocks import (
     shift,
     split,
 )
-from solvers.multigrid.level import Level, Offset, along
+from solvers.multigrid.level import along
 
 Pair = tuple[Any, Any]
 
@@ -159,86 +159,6 @@ def _times(share: Any, block: jax.Array, axis: int) -> jax.Array:
     if isinstance(share, float):
         return block * jnp.asarray(share, block.dtype)
     return block * along(share, axis, block)
-
-
-class OperatorTransfer(eqx.Module):
-    """Interpolation that follows the operator, and its transpose: right across jumping coefficients.
-
-    A dropped node is interpolated by its own equation, with the couplings summed along the axes on
-    which it is in line with kept nodes: u_j = Σ_o s̄_o u_{j+o} / (Σ_o s̄_o + e), offsets o along the
-    other coarsened axes only, so that a coarse cell's edges come first and its middle last.
-
-    Attributes:
-        coarsening: which nodes are kept.
-        shares: per block of dropped nodes and offset, s̄_o/(Σ s̄_o + e).
-
-    Reference: Alcouffe, Brandt, Dendy, Painter 1981, "The multi-grid method for the diffusion
-    equation with strongly discontinuous coefficients", SIAM J. Sci. Stat. Comput. 2, 430–454,
-    doi:10.1137/0902035; Dendy 1982, "Black box multigrid", J. Comput. Phys. 48, 366–386,
-    doi:10.1016/0021-9991(82)90057-2.
-    """
-
-    coarsening: Coarsening
-    shares: dict[Parity, dict[Offset, jax.Array]]
-
-    def _order(self) -> list[Parity]:
-        return sorted(self.shares, key=self.coarsening.rank)
-
-    def _moved(self, block: jax.Array, target: Parity, offset: Offset) -> jax.Array:
-        for axis, step in enumerate(offset):
-            if step:
-                block = self.coarsening.shift(block, axis, target[axis], step)
-        return block
-
-    def prolong(self, coarse: Blocks) -> Blocks:
-        """P e, on all blocks of the finer level."""
-        e = self.coarsening.from_coarse(coarse)
-        for parity in self._order():
-            total = None
-            for offset, share in self.shares[parity].items():
-                term = share * self._moved(e[_source(parity, offset)], parity, offset)
-                total = term if total is None else total + term
-            assert total is not None
-            e[parity] = total
-        return dict(sorted(e.items()))
-
-    def restrict(self, r: Blocks) -> Blocks:
-        """Pᵀ r."""
-        r = dict(r)
-        for parity in reversed(self._order()):
-            block = r.pop(parity)
-            for offset, share in self.shares[parity].items():
-                target = _source(parity, offset)
-                back = tuple(-step for step in offset)
-                r[target] = r[target] + self._moved(share * block, target, back)
-        return self.coarsening.to_coarse(r)
-
-
-def _source(parity: Parity, offset: Offset) -> Parity:
-    return flipped(parity, [axis for axis, step in enumerate(offset) if step])
-
-
-def operator_transfer(
-    level: Level, axes: tuple[Axis, ...], coarsened: tuple[int, ...]
-) -> OperatorTransfer:
-    """The transfer that a level's couplings ask for."""
-    coarsening = coarsening_of(axes, coarsened)
-    shares: dict[Parity, dict[Offset, jax.Array]] = {}
-    for parity in parities(level.ndim):
-        across = [axis for axis in coarsened if parity[axis] != coarsening.kept[axis]]
-        if not across:
-            continue
-        collapsed: dict[Offset, jax.Array] = {}
-        for offset, coupling in level.couplings.items():
-            short = tuple(step if axis in across else 0 for axis, step in enumerate(offset))
-            if any(short):
-                collapsed[short] = collapsed.get(short, jnp.zeros(())) .astype(coupling[parity].dtype) + coupling[parity]
-        total = sum(collapsed.values())
-        if level.excess is not None:
-            total = total + level.excess[parity]
-        safe = jnp.where(total > 0, total, 1)
-        shares[parity] = {offset: s / safe for offset, s in collapsed.items()}
-    return OperatorTransfer(coarsening, shares)
 
 
 class CubicInterpolation(eqx.Module):

@@ -1,0 +1,134 @@
+"""Parity blocks of equal shape in one array, for stencils of 3ᵈ points.
+
+Galerkin operators couple each node to its 3ᵈ − 1 neighbours, and spelled out block by block that
+would be some hundred terms to compile on every level. So the blocks are stacked, each filled up with
+zeros to ⌈n/2⌉ nodes per axis, with a rim of one node all round, and loops run over blocks and
+offsets: the compiled code is one multiplication and addition of a window.
+
+In block p the neighbours at offset o are the window of block p ⊕ |o| that starts at Σ over the axes
+of pᵢ − 1 for oᵢ = −1, pᵢ for oᵢ = 1, and 0 for oᵢ = 0.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvers.multigrid.blocks import Blocks, Parity, flipped, parities
+
+Offset = tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """Shape of a level in this storage; static.
+
+    Attributes:
+        shape: number of nodes per axis.
+        wraps: whether each axis is periodic.
+    """
+
+    shape: tuple[int, ...]
+    wraps: tuple[bool, ...]
+
+    @property
+    def block(self) -> tuple[int, ...]:
+        """Shape of a block."""
+        return tuple((n + 1) // 2 for n in self.shape)
+
+    @property
+    def order(self) -> list[Parity]:
+        """Parities in the order of the stack."""
+        return parities(len(self.shape))
+
+    def has_seam(self, axis: int) -> bool:
+        """Whether the last and the first node along `axis` are neighbours of equal parity."""
+        return self.wraps[axis] and self.shape[axis] % 2 == 1 and self.shape[axis] > 1
+
+    def windows(self, pairs: list[tuple[Parity, Offset]]) -> np.ndarray:
+        """Where the neighbours are in an array with a rim: block and start, shape (pairs, 1 + d)."""
+        rows = []
+        for parity, offset in pairs:
+            source = flipped(parity, [axis for axis, o in enumerate(offset) if o])
+            steps = (0 if o == 0 else p - (o < 0) for p, o in zip(parity, offset, strict=True))
+            rows.append([self.order.index(source), *(1 + step for step in steps)])
+        return np.array(rows, np.int32)
+
+
+def stack(blocks: Blocks, layout: Layout) -> jax.Array:
+    """Blocks of a level as one array (2ᵈ, …)."""
+    padded = []
+    for parity in layout.order:
+        x = blocks[parity]
+        widths = [(0, m - n, 0) for m, n in zip(layout.block, x.shape, strict=True)]
+        padded.append(jax.lax.pad(x, jnp.zeros((), x.dtype), widths)[None])
+    return jax.lax.concatenate(padded, 0)
+
+
+def unstack(u: jax.Array, layout: Layout) -> Blocks:
+    """The inverse of `stack`."""
+    blocks = {}
+    for index, parity in enumerate(layout.order):
+        sizes = [(n + 1 - p) // 2 for p, n in zip(parity, layout.shape, strict=True)]
+        blocks[parity] = u[(index, *(slice(size) for size in sizes))]
+    return blocks
+
+
+def with_rim(u: jax.Array, layout: Layout) -> jax.Array:
+    """Add the rim: zeros, or what lies beyond the end of a periodic axis."""
+    widths = [(0, 0, 0)] + [(1, 1, 0)] * len(layout.shape)
+    return fill_rim(jax.lax.pad(u, jnp.zeros((), u.dtype), widths), layout)
+
+
+def fill_rim(u: jax.Array, layout: Layout) -> jax.Array:
+    """Bring the rim of periodic axes up to date."""
+    for axis, (n, wraps) in enumerate(zip(layout.shape, layout.wraps, strict=True)):
+        if not wraps:
+            continue
+        m = layout.block[axis]
+        if n % 2 == 0:
+            u = u.at[_at(axis, 0)].set(u[_at(axis, m)]).at[_at(axis, m + 1)].set(u[_at(axis, 1)])
+        else:
+            # Beyond the last node, of parity 0, comes the first one, where an odd one is expected.
+            even = [i for i, p in enumerate(layout.order) if p[axis] == 0]
+            odd = [i for i, p in enumerate(layout.order) if p[axis] == 1]
+            first, last = u[_at(axis, 1, even)], u[_at(axis, m, even)]
+            u = u.at[_at(axis, 0, odd)].set(last).at[_at(axis, m, odd)].set(first)
+    return u
+
+
+def fold_rim(u: jax.Array, layout: Layout) -> jax.Array:
+    """Add the rim to the nodes that it stands for, the transpose of `fill_rim`."""
+    for axis, (n, wraps) in reversed(list(enumerate(zip(layout.shape, layout.wraps, strict=True)))):
+        if wraps and n % 2 == 0:
+            m = layout.block[axis]
+            low, high = u[_at(axis, 0)], u[_at(axis, m + 1)]
+            u = u.at[_at(axis, m)].add(low).at[_at(axis, 1)].add(high)
+            u = u.at[_at(axis, 0)].set(0).at[_at(axis, m + 1)].set(0)
+    return u
+
+
+def _at(axis: int, index: int, blocks: Any = None) -> tuple[Any, ...]:
+    chosen = slice(None) if blocks is None else np.array(blocks)
+    return (chosen, *[slice(None)] * axis, index)
+
+
+def window(u: jax.Array, start: jax.Array, layout: Layout) -> jax.Array:
+    """One block's worth of `u`, which has a rim, from (block, start per axis)."""
+    return jax.lax.dynamic_slice(u, list(start), (1, *layout.block))[0]
+
+
+def add_window(u: jax.Array, start: jax.Array, values: jax.Array) -> jax.Array:
+    """Add `values` to the window at `start`."""
+    old = jax.lax.dynamic_slice(u, list(start), (1, *values.shape))
+    return jax.lax.dynamic_update_slice(u, old + values[None], list(start))
+
+
+def set_window(u: jax.Array, start: jax.Array, values: jax.Array) -> jax.Array:
+    """Put `values` into the window at `start`."""
+    return jax.lax.dynamic_update_slice(u, values[None], list(start))
+
+
+def inside(u: jax.Array) -> jax.Array:
+    """Take the rim off."""
+    return u[(slice(None), *[slice(1, -1)] * (u.ndim - 1))]

@@ -1,0 +1,163 @@
+"""A level of a general stencil of 3ᵈ points: what Galerkin coarsening makes of an operator."""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvers.multigrid.axis import Axis
+from solvers.multigrid.blocks import Blocks, Parity
+from solvers.multigrid.stacked import (
+    Layout,
+    Offset,
+    fill_rim,
+    inside,
+    set_window,
+    stack,
+    unstack,
+    window,
+    with_rim,
+)
+
+
+def offsets(ndim: int) -> list[Offset]:
+    """All neighbours, without the node itself."""
+    return [o for o in itertools.product((-1, 0, 1), repeat=ndim) if any(o)]
+
+
+class StencilLevel(eqx.Module):
+    """(Au)_j = Σ_o s_o (u_j − u_{j+o}) + e_j u_j, symmetric, o over all 3ᵈ − 1 neighbours.
+
+    Attributes:
+        layout: of the stacked blocks.
+        kept: parity of the nodes that the next coarser level keeps.
+        couplings: s_o, shape (2ᵈ, 3ᵈ − 1, …), blocks first.
+        excess: e, shape (2ᵈ, …).
+        inverse: 1/(Σ_o s_o + e), likewise; 0 where a block has no node.
+    """
+
+    layout: Layout = eqx.field(static=True)
+    kept: Parity = eqx.field(static=True)
+    couplings: jax.Array
+    excess: jax.Array
+    inverse: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.layout.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.layout.shape)
+
+    def _windows(self) -> jax.Array:
+        """Block and start of every neighbour, shape (2ᵈ, 3ᵈ − 1, 1 + d)."""
+        order, all_offsets = self.layout.order, offsets(self.ndim)
+        pairs = list(itertools.product(order, all_offsets))
+        table = self.layout.windows(pairs)
+        return jnp.asarray(table.reshape(len(order), len(all_offsets), 1 + self.ndim))
+
+    def _start(self, block: jax.Array) -> jax.Array:
+        return jnp.concatenate([block[None], jnp.ones(self.ndim, jnp.int32)])
+
+    def residual(self, f: Blocks, u: Blocks) -> Blocks:
+        """f − A u."""
+        applied = self.apply(u)
+        return {parity: x - applied[parity] for parity, x in f.items()}
+
+    def apply(self, u: Blocks) -> Blocks:
+        """A u."""
+        layout, windows = self.layout, self._windows()
+        stacked = with_rim(stack(u, layout), layout)
+
+        def block(index: jax.Array) -> jax.Array:
+            own = window(stacked, self._start(index), layout)
+
+            def term(k: jax.Array, total: jax.Array) -> jax.Array:
+                other = window(stacked, windows[index, k], layout)
+                return total + self.couplings[index, k] * (own - other)
+
+            start = self.excess[index] * own
+            return jax.lax.fori_loop(0, len(offsets(self.ndim)), term, start)
+
+        return unstack(jax.lax.map(block, jnp.arange(len(layout.order), dtype=jnp.int32)), layout)
+
+    def scale(self, r: Blocks) -> Blocks:
+        """D⁻¹ r."""
+        return unstack(self.inverse * stack(r, self.layout), self.layout)
+
+    def relax(self, omega: jax.Array, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+        """Gauss–Seidel with over-relaxation, block after block, those of kept nodes first."""
+        layout, windows = self.layout, self._windows()
+        order = sorted(range(len(layout.order)), key=lambda i: self._distance(layout.order[i]))
+        colours = jnp.asarray(order[::-1] if reverse else order, jnp.int32)
+        load = stack(f, layout)
+        omega = jnp.asarray(omega).astype(load.dtype)
+        guess = stack(u, layout) if u else jnp.zeros_like(load)
+
+        def visit(step: jax.Array, v: jax.Array) -> jax.Array:
+            index = colours[step]
+
+            def term(k: jax.Array, total: jax.Array) -> jax.Array:
+                return total + self.couplings[index, k] * window(v, windows[index, k], layout)
+
+            total = jax.lax.fori_loop(0, len(offsets(self.ndim)), term, load[index])
+            old = window(v, self._start(index), layout)
+            target = self.inverse[index] * total
+            for axis in range(self.ndim):
+                if layout.has_seam(axis):
+                    target = self._solve_seam(index, axis, old, target)
+            new = (1 - omega) * old + omega * target
+            return fill_rim(set_window(v, self._start(index), new), layout)
+
+        v = jax.lax.fori_loop(0, len(order), visit, with_rim(guess, layout))
+        return unstack(inside(v), layout)
+
+    def _distance(self, parity: Parity) -> int:
+        return sum(p != k for p, k in zip(parity, self.kept, strict=True))
+
+    def _solve_seam(
+        self, index: jax.Array, axis: int, old: jax.Array, target: jax.Array
+    ) -> jax.Array:
+        """Relax the last and the first node along a periodic axis of odd length as pairs."""
+        end = self.layout.block[axis] - 1
+
+        def line(x: jax.Array, at: int) -> jax.Array:
+            return jax.lax.slice_in_dim(x, at, at + 1, axis=axis)
+
+        below, above = (
+            offsets(self.ndim).index(tuple(step if d == axis else 0 for d in range(self.ndim)))
+            for step in (-1, 1)
+        )
+        inverse = self.inverse[index]
+        alpha = line(self.couplings[index, below] * inverse, 0)
+        beta = line(self.couplings[index, above] * inverse, end)
+        first = line(target, 0) - alpha * line(old, end)
+        last = line(target, end) - beta * line(old, 0)
+        scale = 1 - alpha * beta
+        paired = jax.lax.dynamic_update_slice_in_dim(
+            target, (first + alpha * last) / scale, 0, axis=axis
+        )
+        paired = jax.lax.dynamic_update_slice_in_dim(
+            paired, (last + beta * first) / scale, end, axis=axis
+        )
+        is_even = np.array([parity[axis] == 0 for parity in self.layout.order])
+        return jnp.where(jnp.asarray(is_even)[index], paired, target)
+
+
+def stencil_level(axes: tuple[Axis, ...], couplings: jax.Array, excess: jax.Array) -> StencilLevel:
+    """A level from its couplings and row sums, stacked."""
+    diagonal = jnp.sum(couplings, 1) + excess
+    return StencilLevel(
+        layout=layout_of(axes),
+        kept=tuple(line.kept for line in axes),
+        couplings=couplings,
+        excess=excess,
+        inverse=jnp.where(diagonal > 0, 1 / jnp.where(diagonal > 0, diagonal, 1), 0),
+    )
+
+
+def layout_of(axes: tuple[Axis, ...]) -> Layout:
+    return Layout(tuple(line.size for line in axes), tuple(line.is_periodic for line in axes))
