@@ -19,6 +19,8 @@ from solvers.iteration import (
     residual_stats,
 )
 from solvers.krylov import ConjugateGradient
+from solvers.multigrid.multigrid import Multigrid
+from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
@@ -36,6 +38,9 @@ class Solution(eqx.Module):
         residual_norms: √(∏h)·‖b − Au‖₂ at `residual_steps`, both padded with −1: the first belongs
             to the initial guess and the last used one to `value`. `history` is without the padding.
         removed_mean: what had to be taken from the source of a singular problem, else 0.
+        stats: what else the method has found out; of `Multigrid` the `factor` per cycle,
+            `work_units`, `algebraic_error`, `discretization_error`, and `predicted_factor` where
+            the measured one is slow enough to ask (else NaN; traced solves leave it out).
         operator: of the problem.
         method: name of the method, static.
     """
@@ -48,6 +53,7 @@ class Solution(eqx.Module):
     residual_norms: jax.Array
     residual_steps: jax.Array
     removed_mean: jax.Array
+    stats: dict[str, Any]
     operator: EllipticOperator
     method: str = eqx.field(static=True)
 
@@ -106,8 +112,14 @@ class Solution(eqx.Module):
         return (
             f"{self.method}: {int(self.num_steps)} steps, "
             f"residual {norms[0]:.2e} → {norms[-1]:.2e}. "
-            f"{message(self.reason)}"
+            f"{message(self.reason)}{_slowness(self.stats)}"
         )
+
+
+# Statistics that `Solution` has as attributes.
+_SHOWN = {"num_steps", "max_steps", "reason", "residual_norms", "residual_steps"}
+# A cycle that reduces the residual by less than this is held against the prediction.
+SLOW = 0.2
 
 
 class SolveError(RuntimeError):
@@ -174,6 +186,7 @@ def solve(
         b = b - jnp.mean(b)
     solved = lx.linear_solve(operator, b, method, options=options, throw=False)
     solution = _assemble(problem, method, b, options, solved, excess, balances)
+    solution = _with_prediction(solution, method)
     failed = ~has_succeeded(solution.reason)
     if not throw:
         return solution
@@ -226,8 +239,32 @@ def _assemble(
         residual_norms=stats["residual_norms"],
         residual_steps=stats["residual_steps"],
         removed_mean=excess,
+        stats={name: value for name, value in stats.items() if name not in _SHOWN},
         operator=problem.operator,
         method=type(method).__name__,
+    )
+
+
+def _with_prediction(solution: Solution, method: Any) -> Solution:
+    """Hold a slow multigrid cycle against the prediction, where numbers are known."""
+    factor = solution.stats.get("factor")
+    if factor is None or is_traced(factor):
+        return solution
+    is_slow = isinstance(method, Multigrid) and bool(factor > SLOW)
+    predicted = predict_factor(solution.operator, method) if is_slow else jnp.nan
+    stats = solution.stats | {"predicted_factor": jnp.asarray(predicted, factor.dtype)}
+    return eqx.tree_at(lambda s: s.stats, solution, stats)
+
+
+def _slowness(stats: dict[str, Any]) -> str:
+    """Words for a cycle that needs more than twice the steps that were predicted."""
+    measured, predicted = (float(stats.get(name, np.nan)) for name in ("factor", "predicted_factor"))
+    if not 0 < predicted < 1 or np.log(measured) < 0.5 * np.log(predicted):
+        return ""
+    return (
+        f" The residual falls by {measured:.2f} a cycle where {predicted:.2f} was predicted: do "
+        "coefficients jump or differ by direction? ConjugateGradient(preconditioner=Multigrid()) "
+        "or another smoother may help."
     )
 
 
@@ -259,7 +296,7 @@ def _explain(solution: Solution, method: Any, b: jax.Array) -> str:
             rate = np.log(norms[-1] / norms[-2]) / (steps[-1] - steps[-2])
             more = np.log(rtol * scale / norms[-1]) / rate
             text += f" (to {rtol:.1e} about {more:.2g} more at the present rate)"
-    return f"{text}. {message(solution.reason)}"
+    return f"{text}. {message(solution.reason)}{_slowness(solution.stats)}"
 
 
 def _derivative(field: jax.Array, grid: Grid, axis: int) -> jax.Array:

@@ -115,7 +115,7 @@ class DenseSolve(eqx.Module):
 def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve:
     """Invert a level of symmetric rows; of a singular one, the pseudo-inverse."""
     size = math.prod(level.shape)
-    dtype = jax.tree.leaves(level)[0].dtype
+    dtype = level.dtype
 
     def column(e: jax.Array) -> jax.Array:
         return join(level.apply(split(e.reshape(level.shape)))).reshape(-1)

@@ -40,6 +40,19 @@ class Level(eqx.Module):
     def ndim(self) -> int:
         return len(self.shape)
 
+    @property
+    def dtype(self) -> Any:
+        """Precision of the coefficients."""
+        return next(iter(self.inverse_diagonal.values())).dtype
+
+    def block_shape(self, parity: Parity) -> tuple[int, ...]:
+        """Number of nodes per axis of one block."""
+        return tuple((n + 1 - p) // 2 for n, p in zip(self.shape, parity, strict=True))
+
+    def couplings_at(self, offset: Offset) -> Blocks | None:
+        """s_o per block, None where nothing couples at that offset."""
+        return self.couplings.get(offset)
+
     def has_seam(self, axis: int) -> bool:
         """Whether the last and the first node along `axis` are neighbours of equal parity."""
         return self.wraps[axis] and self.shape[axis] % 2 == 1 and self.shape[axis] > 1

@@ -200,6 +200,31 @@ class Multigrid(AbstractIteration):
         fraction = self.error_fraction.astype(carry.algebraic.dtype)
         return carry.algebraic <= fraction * carry.discretization
 
+    def statistics(
+        self, setup: MultigridSetup, carry: MultigridCarry, stats: dict[str, Any]
+    ) -> dict[str, Any]:
+        norms, steps = stats["residual_norms"], stats["residual_steps"]
+        last = jnp.sum(steps >= 0) - 1
+        # The first cycles find easy errors; the last may have met the rounding.
+        first = jnp.maximum(last - 4, jnp.minimum(last, 1))
+        cycles = jnp.maximum(steps[last] - steps[first], 1)
+        ratio = norms[last] / jnp.where(norms[first] > 0, norms[first], 1)
+        units = self.work_units(setup.operator.grid.ndim)
+        full_units = units / (1 - 0.5**setup.operator.grid.ndim) if self.full else units + 1
+        return {
+            "factor": jnp.where(last > first, ratio ** (1 / cycles), jnp.nan),
+            "work_units": (units + 1) * (stats["num_steps"] - 1) + full_units + 1,
+            "algebraic_error": carry.algebraic,
+            "discretization_error": carry.discretization,
+        }
+
+    def work_units(self, ndim: int) -> float:
+        """Sweeps and residuals of one cycle, in those of the finest grid, all axes coarsened."""
+        share = 0.5**ndim
+        visits = {Cycle.V: 1 - share, Cycle.W: 1 - 2 * share, Cycle.F: (1 - share) ** 2}
+        # In 1-D each level of a W-cycle costs the same; there are few.
+        return (self.pre + self.post + 1) / max(visits[self.cycle], 0.1)
+
     def precondition(self, setup: MultigridSetup, r: jax.Array, steps: int) -> jax.Array:
         if self.cycle is Cycle.F:
             raise ValueError("cycle: an F-cycle is not symmetric; as a preconditioner take V or W")

@@ -7,11 +7,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from solvers.multigrid.blocks import Blocks, Parity
+from solvers.multigrid.blocks import (
+    Blocks,
+    Parity,
+    flipped,
+    interleave_axes,
+    parities,
+    split,
+)
 from solvers.multigrid.level import Level, unit
 from solvers.multigrid.stencil import StencilLevel
-from solvers.relaxation.gauss_seidel import GaussSeidel
+from solvers.relaxation.chebyshev import LARGEST, Chebyshev, polynomial_sweep, smoothing_part
+from solvers.relaxation.gauss_seidel import GaussSeidel, Ordering
 from solvers.relaxation.jacobi import Jacobi
+from solvers.relaxation.lines import LineRelaxation
+from solvers.tridiagonal import TridiagonalFactor, factor
 
 
 class Relaxation(eqx.Module):
@@ -57,33 +67,135 @@ class ChebyshevRelaxation(Relaxation):
     degree: int = eqx.field(static=True)
     smallest: Any
 
-    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
-        raise NotImplementedError
+    def sweep(
+        self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool
+    ) -> Blocks:
+        return polynomial_sweep(
+            lambda v: level.residual(f, v),
+            level.scale,
+            u or jax.tree.map(jnp.zeros_like, f),
+            degree=self.degree,
+            smallest=self.smallest,
+            largest=LARGEST,
+        )
 
 
-# Best for full coarsening with one sweep before and one after: Yavneh 1996, SIAM J. Sci. Comput. 17.
+class LineGroup(eqx.Module):
+    """Lines along an axis that are relaxed at once.
+
+    Attributes:
+        axis: along which.
+        parities: of the lines across it, as blocks with parity 0 along it.
+        factors: of their tridiagonal systems.
+    """
+
+    axis: int = eqx.field(static=True)
+    parities: tuple[Parity, ...] = eqx.field(static=True)
+    factors: tuple[TridiagonalFactor, ...]
+
+    def corrected(self, r: Blocks, u: Blocks) -> Blocks:
+        """u plus the solutions of all lines for the residual r."""
+        u = dict(u)
+        for parity, factored in zip(self.parities, self.factors, strict=True):
+            lines = {p: r[p] for p in (parity, flipped(parity, (self.axis,)))}
+            change = factored.solve(interleave_axes(lines, (self.axis,))[parity])
+            for p, part in split(change, (self.axis,)).items():
+                block = tuple(p[d] if d == self.axis else q for d, q in enumerate(parity))
+                u[block] = u[block] + part
+        return u
+
+
+class LinesRelaxation(Relaxation):
+    """Zebra lines along one axis after the other: even lines, then odd ones.
+
+    On stencils of 3ᵈ points each parity across is a group of its own.
+    """
+
+    groups: tuple[LineGroup, ...]
+
+    def sweep(
+        self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool
+    ) -> Blocks:
+        u = u or jax.tree.map(jnp.zeros_like, f)
+        for group in reversed(self.groups) if reverse else self.groups:
+            u = group.corrected(level.residual(f, u), u)
+        return u
+
+
+def line_groups(level: Level | StencilLevel, axes: tuple[int, ...]) -> tuple[LineGroup, ...]:
+    """Factor the lines of a level along each of `axes`."""
+    groups = []
+    for axis in axes:
+        across = sorted(
+            (p for p in parities(level.ndim) if p[axis] == 0), key=lambda p: sum(p) % 2
+        )
+        if isinstance(level, StencilLevel):
+            colours = [(parity,) for parity in across]
+        else:
+            colours = [tuple(p for p in across if sum(p) % 2 == colour) for colour in (0, 1)]
+        for colour in colours:
+            factors = tuple(_factor(level, axis, parity) for parity in colour)
+            if factors:
+                groups.append(LineGroup(axis, colour, factors))
+    return tuple(groups)
+
+
+def _factor(level: Level | StencilLevel, axis: int, parity: Parity) -> TridiagonalFactor:
+    """Factor the lines along `axis` in the blocks of one parity across."""
+
+    def lines(blocks: Blocks) -> jax.Array:
+        pair = (parity, flipped(parity, (axis,)))
+        full = {p: jnp.broadcast_to(blocks[p], level.block_shape(p)) for p in pair}
+        return interleave_axes(full, (axis,))[parity]
+
+    low, high = (level.couplings_at(unit(axis, step, level.ndim)) for step in (-1, 1))
+    ones = {p: jnp.ones(level.block_shape(p), level.dtype) for p in parities(level.ndim)}
+    inverse = lines(level.scale(ones))
+    diagonal = jnp.where(inverse > 0, 1 / jnp.where(inverse > 0, inverse, 1), 1)
+    nothing = jnp.zeros_like(diagonal)
+    lower = nothing if low is None else -lines(low)
+    upper = nothing if high is None else -lines(high)
+    return factor(lower, diagonal, upper, axis, periodic=level.wraps[axis] and level.shape[axis] > 2)
+
+
+# With one sweep before and one after a full coarsening; 1 with semicoarsening.
+# Yavneh 1996, SIAM J. Sci. Comput. 17, 180–192.
 OVER_RELAXATION = 1.15
-# Damping that smooths best: 2d/(2d + 1).
+
+
+def default_over_relaxation(is_full: bool) -> float:
+    """ω of Gauss–Seidel by colours where all axes are coarsened, and where not."""
+    return OVER_RELAXATION if is_full else 1.0
+
+
+def best_damping(ndim: int, smoother: Jacobi) -> Any:
+    """The damping of a Jacobi smoother, by default the one that smooths best, 2d/(2d + 1)."""
+    return 2 * ndim / (2 * ndim + 1) if smoother.damping is None else smoother.damping
 
 
 def relaxation_on(level: Level | StencilLevel, smoother: Any, *, is_full: bool) -> Relaxation:
-    """The block form of a public relaxation; by default over-relaxed Gauss–Seidel by colours.
-
-    Over-relaxation pays where all axes are coarsened, and not with semicoarsening.
-    """
+    """The block form of a public relaxation; by default over-relaxed Gauss–Seidel by colours."""
     if smoother is None:
-        return ColourRelaxation(OVER_RELAXATION if is_full else 1.0)
-    if isinstance(smoother, GaussSeidel):
+        return ColourRelaxation(default_over_relaxation(is_full))
+    if isinstance(smoother, GaussSeidel) and smoother.ordering is Ordering.RED_BLACK:
         return ColourRelaxation(smoother.over_relaxation)
     if isinstance(smoother, Jacobi):
-        best = 2 * level.ndim / (2 * level.ndim + 1)
-        return JacobiRelaxation(best if smoother.damping is None else smoother.damping)
-    raise ValueError(f"smoother: expected a relaxation of this package, got {smoother!r}")
+        return JacobiRelaxation(best_damping(level.ndim, smoother))
+    if isinstance(smoother, Chebyshev):
+        smallest = smoothing_part(level.ndim) if smoother.smallest is None else smoother.smallest
+        return ChebyshevRelaxation(smoother.degree, smallest)
+    if isinstance(smoother, LineRelaxation):
+        axes = tuple(range(level.ndim)) if smoother.axes is None else smoother.axes
+        return LinesRelaxation(line_groups(level, axes))
+    raise ValueError(
+        "smoother: expected Jacobi, red-black GaussSeidel, Chebyshev or LineRelaxation, "
+        f"got {smoother!r}"
+    )
 
 
 def coarsens_all_axes(smoother: Any) -> bool:
     """Whether a relaxation smooths along all axes however they are coupled."""
-    return type(smoother).__name__ == "LineRelaxation"
+    return isinstance(smoother, LineRelaxation)
 
 
 def _as(number: Any, like: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """A level of a general stencil of 3ᵈ points: what Galerkin coarsening makes of an operator."""
 
 import itertools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -51,6 +52,23 @@ class StencilLevel(eqx.Module):
     @property
     def ndim(self) -> int:
         return len(self.layout.shape)
+
+    @property
+    def wraps(self) -> tuple[bool, ...]:
+        return self.layout.wraps
+
+    @property
+    def dtype(self) -> Any:
+        """Precision of the coefficients."""
+        return self.inverse.dtype
+
+    def block_shape(self, parity: Parity) -> tuple[int, ...]:
+        """Number of nodes per axis of one block."""
+        return tuple((n + 1 - p) // 2 for n, p in zip(self.shape, parity, strict=True))
+
+    def couplings_at(self, offset: Offset) -> Blocks | None:
+        """s_o per block."""
+        return unstack(self.couplings[:, offsets(self.ndim).index(offset)], self.layout)
 
     def _windows(self) -> jax.Array:
         """Block and start of every neighbour, shape (2ᵈ, 3ᵈ − 1, 1 + d)."""

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solvers.multigrid import prediction
-from solvers.multigrid.prediction import (
+from solvers.multigrid import fourier
+from solvers.multigrid.fourier import (
     chebyshev_symbol,
     jacobi_symbol,
     red_black_symbol,
@@ -227,7 +227,7 @@ def test_samples_find_the_maximum(
     strengths: Any, coarsened: Any, relaxation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     factor = two_grid_factor(strengths, coarsened, relaxation, 2, 1)
-    monkeypatch.setattr(prediction, "POINTS", {2: 120, 3: 30})
+    monkeypatch.setattr(fourier, "POINTS", {2: 120, 3: 30})
     finer = two_grid_factor(strengths, coarsened, relaxation, 2, 1)
     assert float(factor) == pytest.approx(float(finer), rel=0.03)
 
