@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 from solvers import (
+    Chebyshev,
     ConjugateGradient,
     FastDiagonalization,
     GaussSeidel,
     Grid,
     Jacobi,
+    LineRelaxation,
     Ordering,
     Poisson,
     Reason,
@@ -124,6 +126,8 @@ METHODS: dict[str, tuple[Callable[[], lx.AbstractLinearSolver], bool]] = {
         False,
     ),
     "GaussSeidel, over-relaxed": (lambda: GaussSeidel(1.2, rtol=RTOL), False),
+    "Chebyshev": (lambda: Chebyshev(6, smallest=0.01, rtol=RTOL), False),
+    "LineRelaxation": (lambda: LineRelaxation(0, rtol=RTOL), False),
     "ConjugateGradient": (lambda: ConjugateGradient(rtol=RTOL), False),
     "ConjugateGradient, Jacobi": (
         lambda: ConjugateGradient(preconditioner=Jacobi(), preconditioner_steps=3, rtol=RTOL),

@@ -1,4 +1,7 @@
-"""Jacobi and Gauss–Seidel against loops written out, and against the theory of both."""
+"""Jacobi and Gauss–Seidel against loops written out, and against the theory of both.
+
+All relaxations as preconditioners, and with bad arguments.
+"""
 
 from typing import Any
 
@@ -9,10 +12,12 @@ import numpy as np
 import pytest
 
 from solvers import (
+    Chebyshev,
     EllipticOperator,
     GaussSeidel,
     Grid,
     Jacobi,
+    LineRelaxation,
     Ordering,
     Poisson,
     as_preconditioner,
@@ -259,7 +264,14 @@ def test_the_optimum_of_a_traced_coefficient_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [Jacobi(0.8), Jacobi(), GaussSeidel(1.2), GaussSeidel(ordering=LEXICOGRAPHIC)],
+    [
+        Jacobi(0.8),
+        Jacobi(),
+        GaussSeidel(1.2),
+        GaussSeidel(ordering=LEXICOGRAPHIC),
+        Chebyshev(4, smallest=0.05),
+        LineRelaxation(),
+    ],
 )
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("names", ["DN-PP", "NN-NN"])
@@ -314,6 +326,21 @@ def test_cg_of_lineax_takes_them_as_preconditioners(method: Any) -> None:
         (
             lambda: GaussSeidel().init(lx.MatrixLinearOperator(jnp.eye(2)), {}),
             "operator: GaussSeidel needs an EllipticOperator",
+        ),
+        (lambda: Chebyshev(0), "degree: expected a positive integer, got 0"),
+        (lambda: Chebyshev(2.5), "degree: "),
+        (lambda: Chebyshev(smallest=0.0), "smallest: expected a number between 0 and 1, got 0.0"),
+        (lambda: Chebyshev(smallest=1), "smallest: "),
+        (lambda: LineRelaxation(()), "axes: expected None, an axis or several"),
+        (lambda: LineRelaxation(-1), "axes: .* got -1"),
+        (lambda: LineRelaxation((0, 1.0)), "axes: "),
+        (
+            lambda: LineRelaxation((0, 2)).init(EllipticOperator(Grid((4, 4))), {}),
+            r"axes: expected some of \(0, 1\), got \(0, 2\)",
+        ),
+        (
+            lambda: LineRelaxation().init(lx.MatrixLinearOperator(jnp.eye(2)), {}),
+            "operator: LineRelaxation needs an EllipticOperator",
         ),
         (
             lambda: as_preconditioner(Jacobi(), EllipticOperator(Grid(4)), steps=0),
