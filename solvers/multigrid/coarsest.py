@@ -13,7 +13,8 @@ from solvers.multigrid.blocks import Blocks, join, split
 from solvers.multigrid.level import Level
 from solvers.multigrid.stencil import StencilLevel
 
-# Multiplications of a tensor solve that cost less than the levels it saves; unknowns of a dense one.
+# Multiplications of a tensor solve that costs less than the levels it saves, its longest axis, and
+# the unknowns of a dense solve.
 TENSOR_WORK, TENSOR_AXIS, DENSE_SIZE = 2**22, 128, 400
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -74,7 +75,7 @@ def tensor_solve(
 
 
 def _eigen(line: Axis) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues and orthonormal eigenvectors of W^½ A W^−½, the axis' difference made symmetric."""
+    """Eigenvalues and eigenvectors of W^½ A W^−½, the axis' second difference made symmetric."""
     size, weights = line.size, line.weights()
     low, high = line.couplings()
     matrix = np.diag(low + high)
@@ -129,11 +130,11 @@ def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve
         # Fix the mean by a multiple of the all-ones matrix: its inverse there does no harm.
         matrix = matrix + jnp.max(jnp.diagonal(matrix)) / size
         scale = jnp.full_like(scale, 1 / jnp.sqrt(jnp.max(jnp.diagonal(matrix))))
-    factor = jax.scipy.linalg.cho_factor(scale[:, None] * matrix * scale)
+    factor = jax.scipy.linalg.cho_factor(scale[:, None] * matrix * scale[None])
     inverse = jax.scipy.linalg.cho_solve(factor, jnp.eye(size, dtype=dtype))
-    inverse = scale[:, None] * inverse * scale
+    inverse = scale[:, None] * inverse * scale[None]
     if is_singular:
-        inverse = inverse - jnp.mean(inverse, 0)
+        inverse = inverse - jnp.mean(inverse, 0)[None]
         inverse = inverse - jnp.mean(inverse, 1)[:, None]
     return DenseSolve(inverse)
 

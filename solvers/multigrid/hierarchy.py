@@ -99,7 +99,7 @@ def is_coarsest(operator: EllipticOperator, axes: tuple[Axis, ...]) -> bool:
 
 
 def build(operator: EllipticOperator, smoother: Any) -> Hierarchy:
-    """Build the hierarchy of an operator: rediscretised for constant coefficients, else Galerkin."""
+    """Build the hierarchy: rediscretised for constant coefficients, else by Galerkin products."""
     plan, coarsest = stages(operator, all_axes=coarsens_all_axes(smoother))
     interpolations = tuple(cubic_interpolation(s.axes, s.coarsened) for s in plan)
     make = _constant if operator.is_constant else _varying
@@ -130,7 +130,8 @@ def _constant(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axi
 def _varying(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axis, ...]) -> Any:
     level: Level | StencilLevel = finest_level(operator)
     levels, transfers = [], []
-    for stage, below in zip(plan, [s.axes for s in plan[1:]] + [coarsest], strict=True):
+    coarser = [*(stage.axes for stage in plan), coarsest][1:]
+    for stage, below in zip(plan, coarser, strict=True):
         transfer = operator_transfer(level, stage.axes, stage.coarsened)
         levels.append(level)
         transfers.append(transfer)
