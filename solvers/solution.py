@@ -258,7 +258,8 @@ def _with_prediction(solution: Solution, method: Any) -> Solution:
 
 def _slowness(stats: dict[str, Any]) -> str:
     """Words for a cycle that needs more than twice the steps that were predicted."""
-    measured, predicted = (float(stats.get(name, np.nan)) for name in ("factor", "predicted_factor"))
+    names = "factor", "predicted_factor"
+    measured, predicted = (float(stats.get(name, np.nan)) for name in names)
     if not 0 < predicted < 1 or np.log(measured) < 0.5 * np.log(predicted):
         return ""
     return (

@@ -11,7 +11,7 @@ import lineax as lx
 import numpy as np
 
 from solvers import transforms
-from solvers.iteration import AbstractIteration, Reason, with_budget
+from solvers.iteration import AbstractIteration, has_succeeded, with_budget
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 from solvers.relaxation.gauss_seidel import GaussSeidel

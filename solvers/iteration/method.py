@@ -73,7 +73,7 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     def norms(
         self, operator: Operator, setup: Setup, b: jax.Array, carry: Carry
     ) -> tuple[jax.Array, jax.Array]:
-        """Give the norms of the residual b − A u and of u; a method may have the residual at hand."""
+        """Give the norms of b − A u and of u; a method may have the residual at hand."""
         v = self.current(setup, carry)
         return norm(operator, b - operator.mv(v)), norm(operator, v)
 

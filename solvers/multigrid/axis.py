@@ -106,8 +106,8 @@ class Axis(NamedTuple):
     def cubic(self) -> dict[int, np.ndarray]:
         """Weights of the kept nodes J + offset in each dropped node, J its neighbour below.
 
-        Lagrange interpolation in the nearest four kept nodes; at a side it extrapolates from within,
-        since the values on the side are no unknowns. Shape (number of dropped nodes,) per offset.
+        Lagrange interpolation in the nearest four kept nodes; at a side it extrapolates from
+        within, since the values on the side are no unknowns. Shape (dropped nodes,) per offset.
         """
         kept, dropped = self.positions[self.kept :: 2], self.positions[1 - self.kept :: 2]
         count, dropped_count = len(kept), len(dropped)

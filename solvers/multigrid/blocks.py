@@ -1,9 +1,9 @@
 """Grid functions stored by parity: one array for every combination of even and odd indices.
 
-A function on a level with d axes is a dict of 2ᵈ blocks, block p ∈ {0, 1}ᵈ holding the nodes of which
-the index along each axis i has parity pᵢ. All neighbours of a block's nodes lie in other blocks, the
-colours of red-black and of 2ᵈ-colour relaxation are whole blocks, and the nodes that a coarser level
-keeps are blocks too: sweeps and transfers read and write memory in order and mask nothing away.
+A function on a level with d axes is a dict of 2ᵈ blocks, block p ∈ {0, 1}ᵈ holding the nodes of
+which the index along each axis i has parity pᵢ. All neighbours of a block's nodes lie in other
+blocks, the colours of red-black and of 2ᵈ-colour relaxation are whole blocks, and so are the nodes
+that a coarser level keeps: sweeps and transfers read memory in order and mask nothing away.
 
 The one exception is a periodic axis of odd length, where the last and the first node are neighbours
 of equal parity: the *seam*.
@@ -86,7 +86,7 @@ def pad(block: jax.Array, axis: int, low: int, high: int) -> jax.Array:
 def shift(
     block: jax.Array, axis: int, parity: int, offset: int, wraps: bool, size: int
 ) -> jax.Array:
-    """What the nodes of parity `parity` along `axis` have as neighbours in the other parity's `block`.
+    """Neighbours of the nodes of one parity along `axis`, which are in the other parity's `block`.
 
     Args:
         block: the nodes of the other parity.

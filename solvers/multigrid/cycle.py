@@ -39,8 +39,8 @@ def run_cycle(
 ) -> Blocks:
     """One cycle for A u = f on level `depth`, from `u` or from zero.
 
-    Cost: in work units of one sweep or residual on the level, (pre + post + 1)/(1 − γ2⁻ᵈ) with γ = 1
-    for V and 2 for W in d dimensions, 1/(1 − 2⁻ᵈ)² for F.
+    Cost: in sweeps or residuals on the level, (pre + post + 1)/(1 − γ2⁻ᵈ) in d dimensions, γ = 1
+    for V and 2 for W; (pre + post + 1)/(1 − 2⁻ᵈ)² for F.
     """
     if depth == len(hierarchy.levels):
         return hierarchy.solve(f)

@@ -142,8 +142,8 @@ def galerkin_level(
     """The coarser level PᵀAP, of which a row reaches to next neighbours only.
 
     PᵀAP is applied to vectors of ones at every third node along each axis, three to the power of d
-    of them (a few more where a periodic length is no multiple of three); each entry of the matrix is
-    then one entry of a result.
+    of them (a few more where a periodic length is no multiple of three); each entry of the matrix
+    is then one entry of a result.
 
     Args:
         level: A.
@@ -181,7 +181,7 @@ def galerkin_level(
 def _entries(
     probes: jax.Array, axes: tuple[Axis, ...], colours: list[np.ndarray], counts: list[int]
 ) -> jax.Array:
-    """Entries (j, j + o) of the matrix, shape (offsets, …), 0 where there is no other node j + o."""
+    """Entries (j, j + o) of the matrix, shape (offsets, …), 0 where j + o is no other node."""
     ndim = len(axes)
     tables, masks = [], []
     for line, colour in zip(axes, colours, strict=True):

@@ -65,7 +65,7 @@ class Level(eqx.Module):
         return sum(p != k for p, k in zip(parity, self.kept, strict=True))
 
     def neighbour(self, u: Blocks, parity: Parity, offset: Offset, axis: int = 0) -> Any:
-        """Values u_{j+o} at the nodes j of a block, 0 beyond the sides; None where `u` lacks them."""
+        """u_{j+o} at the nodes j of a block, 0 beyond the sides; None where `u` lacks them."""
         if axis == self.ndim:
             return u.get(parity)
         if offset[axis] == 0:
@@ -104,7 +104,7 @@ class Level(eqx.Module):
         return {parity: self.inverse_diagonal[parity] * x for parity, x in r.items()}
 
     def inflow(self, u: Blocks, parity: Parity) -> jax.Array | None:
-        """Σ_o s_o u_{j+o} at the nodes of one block; blocks that `u` lacks are 0, None for all 0."""
+        """Σ_o s_o u_{j+o} at one block's nodes; blocks that `u` lacks are 0, None for all 0."""
         total = None
         for offset, coupling in self.couplings.items():
             values = self.neighbour(u, parity, offset)
@@ -153,7 +153,8 @@ def constant_level(
             continue
         for step, values in zip((-1, 1), line.couplings(), strict=True):
             couplings[unit(axis, step, ndim)] = _by_parity(values, axis, ndim, strength)
-        total = _by_parity(sum(line.couplings()), axis, ndim, strength)
+        low, high = line.couplings()
+        total = _by_parity(low + high, axis, ndim, strength)
         diagonal = {p: d + total[p] for p, d in diagonal.items()}
     excess = None if reaction is None else dict.fromkeys(diagonal, reaction)
     if excess is not None:

@@ -44,24 +44,24 @@ class MultigridCarry(NamedTuple):
 
 
 class Multigrid(AbstractIteration):
-    """Geometric multigrid for `EllipticOperator`s: any size, any sides, constant or varying a and c.
+    """Geometric multigrid for an `EllipticOperator`: any size and sides, constant or varying a, c.
 
     A step adds one cycle's answer to the residual, u ← u + M(b − A u). A cycle relaxes `pre` times,
     solves what is left on a grid of twice the spacing by the same means, and relaxes `post` times.
 
     Coarser grids keep every other node of those axes along which couplings aᵢ/hᵢ² are strongest
-    (semicoarsening), so that point relaxation is right for any anisotropy. For constant coefficients
-    the coarse operators are those of the graded coarse axes; for varying ones they are Galerkin
-    products with interpolation that follows the operator, right across jumps. The coarsest grid is
-    solved directly.
+    (semicoarsening), so that point relaxation is right for any anisotropy. For constant
+    coefficients the coarse operators are those of the graded coarse axes; for varying ones they are
+    Galerkin products with interpolation that follows the operator, right across jumps. The coarsest
+    grid is solved directly.
 
     Args:
         cycle: `Cycle.V`, `Cycle.W` or `Cycle.F`.
         pre, post: sweeps before and after the correction.
-        smoother: `GaussSeidel(ω)`, `Jacobi(ω)`, `Chebyshev(degree)` or `LineRelaxation(axes)`, used on
-            all levels; its tolerances do not matter. The default is Gauss–Seidel by colours with
-            over-relaxation 1.15 where all axes are coarsened. `LineRelaxation` coarsens all axes: for
-            traced anisotropy, which a rule cannot see.
+        smoother: `GaussSeidel(ω)`, `Jacobi(ω)`, `Chebyshev(degree)` or `LineRelaxation(axes)`, used
+            on all levels; its tolerances do not matter. The default is Gauss–Seidel by colours with
+            over-relaxation 1.15 where all axes are coarsened, else 1. `LineRelaxation` coarsens all
+            axes: for traced anisotropy, which a rule cannot see.
         full: start with full multigrid, nested iteration from the coarsest grid with cubic
             interpolation; it counts as the first step.
         error_fraction: stop when the estimated algebraic error is below this fraction of the
@@ -148,7 +148,7 @@ class Multigrid(AbstractIteration):
     def prepare(self, operator: Operator) -> MultigridSetup:
         if not isinstance(operator, EllipticOperator):
             raise ValueError(
-                "operator: Multigrid needs an EllipticOperator; Jacobi and ConjugateGradient take any"
+                "operator: Multigrid needs an EllipticOperator; ConjugateGradient takes any"
             )
         dtype = operator.grid.dtype
         precision = np.dtype(np.float32 if self.precision is None else self.precision)
@@ -158,9 +158,8 @@ class Multigrid(AbstractIteration):
         scale = _power_of_two(jnp.max(operator.diagonal()))
         scaled = _divided(operator, scale)
         hierarchy = build(scaled, self.smoother)
-        finest = hierarchy.levels[0] if hierarchy.levels else finest_level(scaled)
         cycles = hierarchy if precision == dtype else hierarchy.astype(precision)
-        return MultigridSetup(operator, finest, hierarchy, cycles, scale)
+        return MultigridSetup(operator, finest_level(scaled), hierarchy, cycles, scale)
 
     def start(self, setup: MultigridSetup, b: jax.Array, u: jax.Array) -> MultigridCarry:
         level, nan = setup.finest, jnp.full((), jnp.nan, b.dtype)
@@ -262,13 +261,10 @@ def _divided(operator: EllipticOperator, scale: jax.Array) -> EllipticOperator:
 def _precision(precision: Any) -> type | None:
     if precision is None:
         return None
-    try:
-        dtype = np.dtype(precision)
-    except TypeError:
-        dtype = None
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"precision: expected float32 or float64, got {precision!r}")
-    return dtype.type
+    for kind in (np.float32, np.float64):
+        if isinstance(precision, type | np.dtype) and np.dtype(precision) == kind:
+            return kind
+    raise ValueError(f"precision: expected float32 or float64, got {precision!r}")
 
 
 def _power_of_two(x: jax.Array) -> jax.Array:

@@ -24,7 +24,7 @@ from solvers.relaxation.lines import LineRelaxation
 
 @eqx.filter_jit
 def predict_factor(operator: EllipticOperator, method: Multigrid) -> jax.Array:
-    """Predict the residual's reduction per cycle by local Fourier analysis: the worst of all levels.
+    """Predict the residual's reduction per cycle by local Fourier analysis, the worst of levels.
 
     Each level is taken with an exact solve below it and without sides, so that V-cycles are up to
     one and a half times slower than this.

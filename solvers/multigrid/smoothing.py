@@ -29,7 +29,7 @@ class Relaxation(eqx.Module):
 
     @abc.abstractmethod
     def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
-        """One sweep for A u = f; blocks that `u` lacks are 0, and `reverse` goes from last to first."""
+        """One sweep for A u = f; blocks that `u` lacks are 0, `reverse` goes from last to first."""
 
 
 class JacobiRelaxation(Relaxation):
@@ -67,9 +67,7 @@ class ChebyshevRelaxation(Relaxation):
     degree: int = eqx.field(static=True)
     smallest: Any
 
-    def sweep(
-        self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool
-    ) -> Blocks:
+    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
         return polynomial_sweep(
             lambda v: level.residual(f, v),
             level.scale,
@@ -113,9 +111,7 @@ class LinesRelaxation(Relaxation):
 
     groups: tuple[LineGroup, ...]
 
-    def sweep(
-        self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool
-    ) -> Blocks:
+    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
         u = u or jax.tree.map(jnp.zeros_like, f)
         for group in reversed(self.groups) if reverse else self.groups:
             u = group.corrected(level.residual(f, u), u)
@@ -126,9 +122,7 @@ def line_groups(level: Level | StencilLevel, axes: tuple[int, ...]) -> tuple[Lin
     """Factor the lines of a level along each of `axes`."""
     groups = []
     for axis in axes:
-        across = sorted(
-            (p for p in parities(level.ndim) if p[axis] == 0), key=lambda p: sum(p) % 2
-        )
+        across = sorted((p for p in parities(level.ndim) if p[axis] == 0), key=lambda p: sum(p) % 2)
         if isinstance(level, StencilLevel):
             colours = [(parity,) for parity in across]
         else:
@@ -155,7 +149,8 @@ def _factor(level: Level | StencilLevel, axis: int, parity: Parity) -> Tridiagon
     nothing = jnp.zeros_like(diagonal)
     lower = nothing if low is None else -lines(low)
     upper = nothing if high is None else -lines(high)
-    return factor(lower, diagonal, upper, axis, periodic=level.wraps[axis] and level.shape[axis] > 2)
+    is_periodic = level.wraps[axis] and level.shape[axis] > 2
+    return factor(lower, diagonal, upper, axis, periodic=is_periodic)
 
 
 # With one sweep before and one after a full coarsening; 1 with semicoarsening.

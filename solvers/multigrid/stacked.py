@@ -1,8 +1,8 @@
 """Parity blocks of equal shape in one array, for stencils of 3ᵈ points.
 
 Galerkin operators couple each node to its 3ᵈ − 1 neighbours, and spelled out block by block that
-would be some hundred terms to compile on every level. So the blocks are stacked, each filled up with
-zeros to ⌈n/2⌉ nodes per axis, with a rim of one node all round, and loops run over blocks and
+would be some hundred terms to compile on every level. So the blocks are stacked, each filled up
+with zeros to ⌈n/2⌉ nodes per axis, with a rim of one node all round, and loops run over blocks and
 offsets: the compiled code is one multiplication and addition of a window.
 
 In block p the neighbours at offset o are the window of block p ⊕ |o| that starts at Σ over the axes
@@ -46,7 +46,7 @@ class Layout(NamedTuple):
         return self.wraps[axis] and self.shape[axis] % 2 == 1 and self.shape[axis] > 1
 
     def windows(self, pairs: list[tuple[Parity, Offset]]) -> np.ndarray:
-        """Where the neighbours are in an array with a rim: block and start, shape (pairs, 1 + d)."""
+        """Where neighbours are in an array with a rim: block and start, shape (pairs, 1 + d)."""
         rows = []
         for parity, offset in pairs:
             source = flipped(parity, [axis for axis, o in enumerate(offset) if o])
