@@ -1,0 +1,1 @@
+"""Multigrid against the strongest methods at hand, in seconds at equal accuracy."""
