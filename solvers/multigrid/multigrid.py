@@ -206,13 +206,13 @@ class Multigrid(AbstractIteration):
         last = jnp.sum(steps >= 0) - 1
         # The first cycles find easy errors; the last may have met the rounding.
         first = jnp.maximum(last - 4, jnp.minimum(last, 1))
-        cycles = jnp.maximum(steps[last] - steps[first], 1)
+        cycles = jnp.maximum(steps[last] - steps[first], 1).astype(norms.dtype)
         ratio = norms[last] / jnp.where(norms[first] > 0, norms[first], 1)
         units = self.work_units(setup.operator.grid.ndim)
         full_units = units / (1 - 0.5**setup.operator.grid.ndim) if self.full else units + 1
         return {
             "factor": jnp.where(last > first, ratio ** (1 / cycles), jnp.nan),
-            "work_units": (units + 1) * (stats["num_steps"] - 1) + full_units + 1,
+            "work_units": (units + 1) * (stats["num_steps"] - 1).astype(norms.dtype) + full_units + 1,
             "algebraic_error": carry.algebraic,
             "discretization_error": carry.discretization,
         }
