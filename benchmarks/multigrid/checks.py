@@ -74,7 +74,7 @@ def contrast(size: int, seeds: int, report: Callable[[float], None]) -> list[dic
 def _one_contrast(case: cases.Case) -> dict[str, Any]:
     assert scipy is not None
     matrix, b = sparse_matrix(case), np.asarray(case.b).ravel()
-    direct = scipy.sparse.linalg.spsolve(matrix.tocsc(), b).reshape(case.b.shape)
+    direct = np.asarray(scipy.sparse.linalg.spsolve(matrix.tocsc(), b)).reshape(case.b.shape)
     preconditioner = Multigrid()
 
     def after(steps: int, rtol: float) -> Any:

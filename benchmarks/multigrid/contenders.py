@@ -17,7 +17,7 @@ from solvers.iteration import Reason, with_budget
 try:
     import pyamg
     import scipy.fft
-    import scipy.sparse
+    import scipy.sparse.linalg
 except ImportError:  # the extra `bench`; their rows say so
     pyamg = scipy = None
 
@@ -55,6 +55,12 @@ SINE = ("sine_1", "sine_2")
 LABELS = {name: label for name, (label, _) in OURS.items()} | PEERS
 
 
+def versions() -> dict[str, str | None]:
+    """Of the peers; None where one is not installed."""
+    found = {"scipy": scipy, "pyamg": pyamg}
+    return {name: getattr(module, "__version__", None) for name, module in found.items()}
+
+
 class Outcome(NamedTuple):
     """What one solve gave: u, steps, reason, history as (step, residual norm) rows, statistics."""
 
@@ -73,12 +79,14 @@ class Contender(NamedTuple):
         read: turns that into an `Outcome`, outside the clock.
         setup_seconds: None where it is part of every solve and nobody has timed it apart.
         compile_seconds: first call less a warm one; None if an earlier case compiled the same.
+        compile_processor_seconds: processor time of the first call, for machines that others use.
     """
 
     run: Callable[[], Any]
     read: Callable[[Any], Outcome]
     setup_seconds: float | None
-    compile_seconds: float | None
+    compile_seconds: float | None = None
+    compile_processor_seconds: float | None = None
 
 
 @eqx.filter_jit
@@ -114,14 +122,17 @@ def _ours(name: str, case: Case) -> Contender:
     method = OURS[name][1]()
     # The budget is an argument, so that a single step compiles what all of them run.
     short = with_budget(method, 1) if hasattr(method, "max_steps") else method
+    begin = time.process_time()
     first, _ = seconds_of(runner(case, short))
+    processor = time.process_time() - begin
     warm, _ = seconds_of(runner(case, short))
     arguments, static = eqx.partition((case.operator, case.b, method), eqx.is_array)
     shapes = tuple(x.shape for x in jax.tree.leaves(arguments))
     key = jax.tree.structure(static), jax.tree.structure(arguments), shapes
-    compile_seconds = None if key in _seen else first - warm
+    is_new = key not in _seen
     _seen.add(key)
-    return Contender(runner(case, method), read, None, compile_seconds)
+    compiled = (first - warm, processor) if is_new else (None, None)
+    return Contender(runner(case, method), read, None, *compiled)
 
 
 def read(result: Any) -> Outcome:
@@ -178,7 +189,7 @@ def _algebraic(case: Case) -> Contender:
     """Set up outside the clock, the assembling of A not counted at all."""
     matrix, b = sparse_matrix(case), np.asarray(case.b).ravel()
     setup, hierarchy = seconds_of(lambda: algebraic_hierarchy(case, matrix))
-    return Contender(lambda: algebraic_solve(hierarchy, b, 200), _read_algebraic(case), setup, None)
+    return Contender(lambda: algebraic_solve(hierarchy, b, 200), _read_algebraic(case), setup)
 
 
 def algebraic_hierarchy(case: Case, matrix: Any) -> Any:
@@ -230,4 +241,4 @@ def _sine(case: Case, workers: int) -> Contender:
     def read_result(u: Any) -> Outcome:
         return Outcome(np.asarray(u), 1, "converged", None, {})
 
-    return Contender(run, read_result, setup, None)
+    return Contender(run, read_result, setup)

@@ -70,7 +70,8 @@ def _points(case: Case, runs: list[Any], rounds: int) -> dict[str, list[float]]:
     return {"steps": [k for k, _, _ in runs], "seconds": medians, "errors": errors}
 
 
-def seconds_to(curve: dict[str, Any], error: float) -> float | None:
-    """Seconds of the first point at or below `error`."""
-    points = zip(curve["seconds"], curve["errors"], strict=True)
-    return next((s for s, e in points if e <= error), None)
+def reached(curve: dict[str, Any], error: float) -> dict[str, float | None]:
+    """Seconds and steps of the first point at or below `error`; None if there is none."""
+    points = zip(curve["seconds"], curve["steps"], curve["errors"], strict=True)
+    seconds, steps = next(((s, k) for s, k, e in points if e <= error), (None, None))
+    return {"seconds_to_discretization": seconds, "steps_to_discretization": steps}

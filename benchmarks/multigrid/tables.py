@@ -21,6 +21,11 @@ ROW_COLUMNS = {
     "factor_predicted": "predicted",
     "work_units": "work units",
 }
+CURVE_COLUMNS = {
+    "label": "to the discretisation error",
+    "seconds_to_discretization": "seconds",
+    "steps_to_discretization": "steps",
+}
 PASS_COLUMNS = {
     "case": "full multigrid, one pass",
     "size": "size",
@@ -72,6 +77,10 @@ def print_all(console: Console, results: dict[str, Any]) -> None:
     for (name, size), rows in cases.items():
         title = f"{name}: {rows[0]['title']}, {size} unknowns per axis"
         _print(console, title, ROW_COLUMNS, rows)
+    if results["curves"]:
+        size = results["curves"]["size"]
+        title = f"smooth_2d, {size} per axis: to 1.3 discretisation errors"
+        _print(console, title, CURVE_COLUMNS, list(results["curves"]["solvers"].values()))
     _print(console, "Full multigrid and the discretisation error", PASS_COLUMNS,
            results["full_multigrid"])  # fmt: skip
     _print(console, "Jumps: CG with a multigrid preconditioner", CONTRAST_COLUMNS,
