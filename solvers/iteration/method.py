@@ -184,7 +184,8 @@ def as_preconditioner(
     preconditioner changes the way to the solution and not the solution.
 
     Args:
-        method: `Jacobi`, or `GaussSeidel`, of which a step is then a sweep and its reverse.
+        method: any iterative method but `ConjugateGradient`. Of `GaussSeidel` and `LineRelaxation`
+            a step is then a sweep and its reverse, of `Multigrid` the symmetric cycle.
         operator: A.
         steps: how many.
 

@@ -18,7 +18,7 @@ class Reason(eqx.Enumeration):
     max_steps = (
         "The residual is still above the tolerance after max_steps steps. Raise max_steps, start "
         "from a better initial guess, or take a faster method: FastDiagonalization where the "
-        "coefficients are constant, ConjugateGradient anywhere."
+        "coefficients are constant, Multigrid or ConjugateGradient anywhere."
     )
     diverged = (
         "The residual grew beyond all bounds. Lower the method's damping or over-relaxation; "
