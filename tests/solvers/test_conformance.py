@@ -18,11 +18,13 @@ import pytest
 from solvers import (
     Chebyshev,
     ConjugateGradient,
+    Cycle,
     FastDiagonalization,
     GaussSeidel,
     Grid,
     Jacobi,
     LineRelaxation,
+    Multigrid,
     Ordering,
     Poisson,
     Reason,
@@ -138,6 +140,13 @@ METHODS: dict[str, tuple[Callable[[], lx.AbstractLinearSolver], bool]] = {
         False,
     ),
     "FastDiagonalization": (FastDiagonalization, True),
+    "Multigrid": (lambda: Multigrid(rtol=RTOL), False),
+    "Multigrid, full": (lambda: Multigrid(full=True, rtol=RTOL), False),
+    "Multigrid, W, Jacobi": (lambda: Multigrid(Cycle.W, smoother=Jacobi(), rtol=RTOL), False),
+    "ConjugateGradient, Multigrid": (
+        lambda: ConjugateGradient(preconditioner=Multigrid(), rtol=RTOL),
+        False,
+    ),
 }
 
 case_of = cache(lambda name: CASES[name]())
