@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 
 from benchmarks.multigrid import cases, checks, curves, factors, figures, rows, tables
-from benchmarks.multigrid.contenders import versions
+from benchmarks.multigrid.contenders import single_threaded_blas, versions
 from benchmarks.multigrid.verdict import verdict
 from benchmarks.report import Stages
 from benchmarks.results import environment, write_json
@@ -145,7 +145,8 @@ def parse(argv: Sequence[str] | None) -> Settings:
 def main(argv: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
     settings = parse(argv)
-    run(settings, Console(width=None if sys.stdout.isatty() else 190))
+    with single_threaded_blas():
+        run(settings, Console(width=None if sys.stdout.isatty() else 190))
     return 0
 
 

@@ -1,5 +1,6 @@
 """The solvers that are compared: ours, and those that SciPy and pyamg offer."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ try:
     import pyamg
     import scipy.fft
     import scipy.sparse.linalg
+    import threadpoolctl
 except ImportError:  # the extra `bench`; their rows say so
-    pyamg = scipy = None
+    pyamg = scipy = threadpoolctl = None
 
 TOLERANCE = 1e-8
 
@@ -53,6 +55,17 @@ PEERS = {
 }
 SINE = ("sine_1", "sine_2")
 LABELS = {name: label for name, (label, _) in OURS.items()} | PEERS
+
+
+def single_threaded_blas() -> contextlib.AbstractContextManager[Any]:
+    """Give pyamg's dot products one thread.
+
+    Two gain it nothing, and wait for each other when the cores are busy: ten times as slow at 127²
+    beside other programs.
+    """
+    if threadpoolctl is None:
+        return contextlib.nullcontext()
+    return threadpoolctl.threadpool_limits(limits=1, user_api="blas")
 
 
 def versions() -> dict[str, str | None]:
