@@ -68,7 +68,7 @@ def iterate(
         "residual_norms": jnp.where(steps >= 0, norms * unit, -1),
         "residual_steps": steps,
     }
-    stats |= method.statistics(setup, loop.carry, stats)
+    stats |= method.statistics(setup, loop.carry, stats, unit)
     u = method.current(setup, loop.carry) * unit
     return without_mean(operator, u), reason, stats
 

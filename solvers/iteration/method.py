@@ -82,9 +82,11 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
         del setup, carry
         return None
 
-    def statistics(self, setup: Setup, carry: Carry, stats: dict[str, Any]) -> dict[str, Any]:
-        """Give what the method has to add to the statistics of the loop."""
-        del setup, carry, stats
+    def statistics(
+        self, setup: Setup, carry: Carry, stats: dict[str, Any], unit: jax.Array
+    ) -> dict[str, Any]:
+        """Give what the method adds to the loop's statistics; what it carries is in `unit`s."""
+        del setup, carry, stats, unit
         return {}
 
     @abc.abstractmethod

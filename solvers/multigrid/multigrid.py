@@ -10,6 +10,7 @@ import numpy as np
 
 from solvers.grid import as_number
 from solvers.iteration import AbstractIteration, Operator, checks, stopping
+from solvers.multigrid.accuracy import discretization_error
 from solvers.multigrid.blocks import Blocks, join, split
 from solvers.multigrid.cycle import (
     Cycle,
@@ -66,7 +67,7 @@ class Multigrid(AbstractIteration):
             interpolation; it counts as the first step.
         error_fraction: stop when the estimated algebraic error is below this fraction of the
             estimated discretization error, both in the maximum norm, from the change of the last
-            cycle and from the two finest levels; needs `full`. `rtol` and `atol` hold beside it.
+            cycle and from fourth differences of the solution; needs `full`. `rtol` and `atol` hold beside it.
         precision: of the cycles, `float32` or `float64`. By default float32: residuals and solution
             are in the operator's precision all the same, so that it costs no digit.
         rtol, atol: stop when √(∏h)·‖b − A u‖₂ ≤ max(rtol·‖b‖, atol).
@@ -172,8 +173,13 @@ class Multigrid(AbstractIteration):
         nest = full_multigrid(setup.hierarchy, self._plan(), carry.r)
         u = add(carry.u, nest.solution)
         r = setup.finest.residual(carry.f, u)
+        if self.error_fraction is None:
+            return MultigridCarry(carry.f, u, r, carry.algebraic, carry.discretization)
         algebraic = _still_to_come(nest.change, nest.reduction)
-        return MultigridCarry(carry.f, u, r, algebraic, nest.discretization)
+        discretization = discretization_error(
+            setup.operator, setup.scale, setup.hierarchy, self._plan(), u
+        )
+        return MultigridCarry(carry.f, u, r, algebraic, discretization)
 
     def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
         f, u, r, algebraic, discretization = carry
@@ -200,7 +206,7 @@ class Multigrid(AbstractIteration):
         return carry.algebraic <= fraction * carry.discretization
 
     def statistics(
-        self, setup: MultigridSetup, carry: MultigridCarry, stats: dict[str, Any]
+        self, setup: MultigridSetup, carry: MultigridCarry, stats: dict[str, Any], unit: jax.Array
     ) -> dict[str, Any]:
         norms, steps = stats["residual_norms"], stats["residual_steps"]
         last = jnp.sum(steps >= 0) - 1
@@ -212,9 +218,11 @@ class Multigrid(AbstractIteration):
         full_units = units / (1 - 0.5**setup.operator.grid.ndim) if self.full else units + 1
         return {
             "factor": jnp.where(last > first, ratio ** (1 / cycles), jnp.nan),
-            "work_units": (units + 1) * (stats["num_steps"] - 1).astype(norms.dtype) + full_units + 1,
-            "algebraic_error": carry.algebraic,
-            "discretization_error": carry.discretization,
+            "work_units": (units + 1) * (stats["num_steps"] - 1).astype(norms.dtype)
+            + full_units
+            + 1,
+            "algebraic_error": carry.algebraic * unit,
+            "discretization_error": carry.discretization * unit,
         }
 
     def work_units(self, ndim: int) -> float:
