@@ -119,8 +119,11 @@ def full_multigrid(hierarchy: Hierarchy, plan: Plan, f: Blocks) -> Nest:
     Cost: the cycle's on each level, together 1/(1 − 2⁻ᵈ) times that on the finest.
     """
     loads = [f]
-    for transfer in hierarchy.transfers:
-        loads.append(transfer.restrict(loads[-1]))
+    for level, transfer in zip(hierarchy.levels, hierarchy.transfers, strict=True):
+        load = loads[-1]
+        lifted = transfer.lift(load)
+        rest = load if lifted is None else level.residual(load, lifted)
+        loads.append(transfer.restrict(rest))
     u = hierarchy.solve(loads[-1])
     if not hierarchy.levels:
         zero = jnp.zeros((), hierarchy.dtype)

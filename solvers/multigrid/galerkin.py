@@ -39,6 +39,7 @@ class OperatorTransfer(eqx.Module):
         layout: of the stacked blocks.
         pairs: of dropped blocks and offsets, in the order of the sums.
         shares: s̄_o/(Σ s̄_o + e), one array of a block's shape for each pair.
+        pivots: 1/(Σ s̄_o + e) of every block, 0 at kept nodes.
 
     Reference: Alcouffe, Brandt, Dendy, Painter 1981, "The multi-grid method for the diffusion
     equation with strongly discontinuous coefficients", SIAM J. Sci. Stat. Comput. 2, 430–454,
@@ -50,6 +51,7 @@ class OperatorTransfer(eqx.Module):
     layout: Layout = eqx.field(static=True)
     pairs: tuple[tuple[Parity, Offset], ...] = eqx.field(static=True)
     shares: jax.Array
+    pivots: jax.Array
 
     def _tables(self) -> tuple[jax.Array, jax.Array]:
         """Windows of the targets and of the sources of every pair, shape (pairs, 1 + d)."""
@@ -59,23 +61,34 @@ class OperatorTransfer(eqx.Module):
 
     def prolong(self, coarse: Blocks) -> Blocks:
         """P e, on all blocks of the finer level."""
-        layout, (targets, sources) = self.layout, self._tables()
+        layout = self.layout
         kept = self.coarsening.from_coarse(coarse)
         like = next(iter(kept.values()))
         sizes = {
             p: [(n + 1 - i) // 2 for i, n in zip(p, layout.shape, strict=True)]
             for p in layout.order
         }
-        e = with_rim(
-            stack({p: kept.get(p, jnp.zeros(sizes[p], like.dtype)) for p in layout.order}, layout),
-            layout,
+        return self._interpolated(
+            stack({p: kept.get(p, jnp.zeros(sizes[p], like.dtype)) for p in layout.order}, layout)
         )
+
+    def lift(self, f: Blocks) -> Blocks:
+        """What f alone makes of the dropped nodes, with 0 at the kept ones.
+
+        Interpolation of a solution is P u + this: next to a side it brings in the boundary data,
+        which P, right for corrections, takes for 0.
+        """
+        return self._interpolated(self.pivots * stack(f, self.layout))
+
+    def _interpolated(self, e: jax.Array) -> Blocks:
+        layout, (targets, sources) = self.layout, self._tables()
 
         def term(k: jax.Array, e: jax.Array) -> jax.Array:
             values = self.shares[k] * window(e, sources[k], layout)
             return fill_rim(add_window(e, targets[k], values), layout)
 
-        return unstack(inside(jax.lax.fori_loop(0, len(self.pairs), term, e)), layout)
+        e = jax.lax.fori_loop(0, len(self.pairs), term, with_rim(e, layout))
+        return unstack(inside(e), layout)
 
     def restrict(self, r: Blocks) -> Blocks:
         """Pᵀ r."""
@@ -99,7 +112,7 @@ def operator_transfer(
     """The transfer that a level's couplings ask for."""
     coarsening, layout = coarsening_of(axes, coarsened), layout_of(axes)
     every, couplings, excess = _stacked_couplings(level, layout)
-    pairs, shares = [], []
+    pairs, shares, pivots = [], [], jnp.zeros_like(excess)
     for parity in sorted(layout.order, key=coarsening.rank):
         across = [axis for axis in coarsened if parity[axis] != coarsening.kept[axis]]
         short = [tuple(o if d in across else 0 for d, o in enumerate(offset)) for offset in every]
@@ -114,9 +127,11 @@ def operator_transfer(
             jnp.asarray(sums, own.dtype), own, 1, precision=jax.lax.Precision.HIGHEST
         )
         total = jnp.sum(found, 0) + excess[index]
-        shares.append(found / jnp.where(total > 0, total, 1)[None])
+        inverse = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
+        shares.append(found * inverse[None])
+        pivots = pivots.at[index].set(inverse)
         pairs += [(parity, offset) for offset in wanted]
-    return OperatorTransfer(coarsening, layout, tuple(pairs), jnp.concatenate(shares))
+    return OperatorTransfer(coarsening, layout, tuple(pairs), jnp.concatenate(shares), pivots)
 
 
 def _stacked_couplings(

@@ -67,7 +67,8 @@ class Multigrid(AbstractIteration):
             interpolation; it counts as the first step.
         error_fraction: stop when the estimated algebraic error is below this fraction of the
             estimated discretization error, both in the maximum norm, from the change of the last
-            cycle and from fourth differences of the solution; needs `full`. `rtol` and `atol` hold beside it.
+            cycle and from fourth differences of the solution; needs `full`. `rtol` and
+            `atol` hold beside it.
         precision: of the cycles, `float32` or `float64`. By default float32: residuals and solution
             are in the operator's precision all the same, so that it costs no digit.
         rtol, atol: stop when √(∏h)·‖b − A u‖₂ ≤ max(rtol·‖b‖, atol).
