@@ -100,7 +100,7 @@ def test_any_size_sides_and_couplings(
     [
         # A fifth above what was measured. Red and black become four colours on coarse levels.
         ("DD-DD", lambda x, y: 1 + 4 * x * y, 0.057),
-        ("DN-PP", lambda x, y: jnp.where((x > 0.5) != (y > 0.4), 1e3, 1.0), 0.107),
+        ("DN-PP", lambda x, y: jnp.where((x > 0.5) != (y > 0.4), 1e3, 1.0), 0.067),
     ],
 )
 def test_coefficients_that_vary_and_jump(names: str, a: Any, bound: float) -> None:
