@@ -19,7 +19,7 @@ print(f"predicted factor {float(predict_factor(problem.operator, Multigrid())):.
 
 field = None
 for cycle in range(1, 6):
-    # One cycle a time, each from where the last one ended; the budget is traced, nothing recompiles.
+    # One cycle a time, from where the last one ended; the budget is traced: nothing recompiles.
     step = solve(problem, Multigrid(max_steps=1, rtol=1e-12), initial=field, throw=False)
     field = step.field
     norms = step.history()[1]
