@@ -84,6 +84,27 @@ class Poisson(eqx.Module):
             raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
         return self.boundary_field.astype(u.dtype).at[self.grid.unknowns].set(u)
 
+    def boundary_extension(self) -> jax.Array:
+        """Extend the boundary values to all nodes: a guess that meets them, `grid.full_shape`.
+
+        Transfinite interpolation: axis after axis, what is still missing on its Dirichlet sides is
+        added linearly between two of them, or all along the axis from one.
+
+        Reference: Gordon, Hall 1973, Numer. Math. 21, 109–129, doi:10.1007/BF01436298.
+        """
+        extension = jnp.zeros_like(self.boundary_field)
+        for axis, (low, high) in enumerate(self.grid.boundary):
+            missing, end = self.boundary_field - extension, self.grid.full_shape[axis] - 1
+            first, last = (jax.lax.slice_in_dim(missing, j, j + 1, axis=axis) for j in (0, end))
+            t = np.linspace(0, 1, end + 1).reshape(
+                [-1 if d == axis else 1 for d in range(missing.ndim)]
+            )
+            shares = (1 - t, t) if low is high else (np.ones_like(t), np.ones_like(t))
+            for side, values, share in zip((low, high), (first, last), shares, strict=True):
+                if side is Boundary.DIRICHLET:
+                    extension = extension + jnp.asarray(share, values.dtype) * values
+        return extension
+
     def residual(self, u: Any) -> jax.Array:
         """b − A u; `u` at the unknowns or on all nodes, the result of shape `grid.shape`."""
         return self.rhs - self.operator.mv(self.grid.restrict("u", u))

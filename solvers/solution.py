@@ -150,8 +150,9 @@ def solve(
             `FastDiagonalization` for constant coefficients and else `ConjugateGradient` with Jacobi
             as preconditioner; `solution.method` names it. Conjugate gradients to 1e-8 need double
             precision; in single precision pass a method with an rtol that it can reach.
-        initial: initial guess, at the unknowns or on all nodes; zero by default. It changes the way
-            to the solution only: no gradient goes through it.
+        initial: initial guess, at the unknowns or on all nodes. By default it is zero, and for full
+            multigrid the `boundary_extension` of the problem. It changes the way to the solution
+            only: no gradient goes through it.
         throw: raise when the solve fails. Inside jit, vmap and grad that is equinox's error;
             outside, `SolveError`. With False look at `solution.result`.
 
@@ -175,6 +176,9 @@ def solve(
     if initial is not None:
         guess = problem.grid.restrict("initial", initial)
         refuse("initial", guess, lambda x: False, "finite values")
+        options["y0"] = jax.lax.stop_gradient(guess)
+    elif isinstance(method, Multigrid) and method.full:
+        guess = problem.boundary_extension()[problem.grid.unknowns]
         options["y0"] = jax.lax.stop_gradient(guess)
     excess, balances = _balance(operator, b)
     if not is_traced(balances) and not bool(balances):

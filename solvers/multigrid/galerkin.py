@@ -39,7 +39,6 @@ class OperatorTransfer(eqx.Module):
         layout: of the stacked blocks.
         pairs: of dropped blocks and offsets, in the order of the sums.
         shares: s̄_o/(Σ s̄_o + e), one array of a block's shape for each pair.
-        pivots: 1/(Σ s̄_o + e) of every block, 0 at kept nodes.
 
     Reference: Alcouffe, Brandt, Dendy, Painter 1981, "The multi-grid method for the diffusion
     equation with strongly discontinuous coefficients", SIAM J. Sci. Stat. Comput. 2, 430–454,
@@ -51,7 +50,6 @@ class OperatorTransfer(eqx.Module):
     layout: Layout = eqx.field(static=True)
     pairs: tuple[tuple[Parity, Offset], ...] = eqx.field(static=True)
     shares: jax.Array
-    pivots: jax.Array
 
     def _tables(self) -> tuple[jax.Array, jax.Array]:
         """Windows of the targets and of the sources of every pair, shape (pairs, 1 + d)."""
@@ -61,27 +59,14 @@ class OperatorTransfer(eqx.Module):
 
     def prolong(self, coarse: Blocks) -> Blocks:
         """P e, on all blocks of the finer level."""
-        layout = self.layout
+        layout, (targets, sources) = self.layout, self._tables()
         kept = self.coarsening.from_coarse(coarse)
         like = next(iter(kept.values()))
         sizes = {
             p: [(n + 1 - i) // 2 for i, n in zip(p, layout.shape, strict=True)]
             for p in layout.order
         }
-        return self._interpolated(
-            stack({p: kept.get(p, jnp.zeros(sizes[p], like.dtype)) for p in layout.order}, layout)
-        )
-
-    def lift(self, f: Blocks) -> Blocks:
-        """What f alone makes of the dropped nodes, with 0 at the kept ones.
-
-        Interpolation of a solution is P u + this: next to a side it brings in the boundary data,
-        which P, right for corrections, takes for 0.
-        """
-        return self._interpolated(self.pivots * stack(f, self.layout))
-
-    def _interpolated(self, e: jax.Array) -> Blocks:
-        layout, (targets, sources) = self.layout, self._tables()
+        e = stack({p: kept.get(p, jnp.zeros(sizes[p], like.dtype)) for p in layout.order}, layout)
 
         def term(k: jax.Array, e: jax.Array) -> jax.Array:
             values = self.shares[k] * window(e, sources[k], layout)
@@ -112,7 +97,7 @@ def operator_transfer(
     """The transfer that a level's couplings ask for."""
     coarsening, layout = coarsening_of(axes, coarsened), layout_of(axes)
     every, couplings, excess = _stacked_couplings(level, layout)
-    pairs, shares, pivots = [], [], jnp.zeros_like(excess)
+    pairs, shares = [], []
     for parity in sorted(layout.order, key=coarsening.rank):
         across = [axis for axis in coarsened if parity[axis] != coarsening.kept[axis]]
         short = [tuple(o if d in across else 0 for d, o in enumerate(offset)) for offset in every]
@@ -126,12 +111,24 @@ def operator_transfer(
         found = jnp.tensordot(
             jnp.asarray(sums, own.dtype), own, 1, precision=jax.lax.Precision.HIGHEST
         )
+        if isinstance(level, StencilLevel):
+            found = _without_cancellation(found)
         total = jnp.sum(found, 0) + excess[index]
         inverse = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
         shares.append(found * inverse[None])
-        pivots = pivots.at[index].set(inverse)
         pairs += [(parity, offset) for offset in wanted]
-    return OperatorTransfer(coarsening, layout, tuple(pairs), jnp.concatenate(shares), pivots)
+    return OperatorTransfer(coarsening, layout, tuple(pairs), jnp.concatenate(shares))
+
+
+def _without_cancellation(couplings: jax.Array) -> jax.Array:
+    """Couplings to interpolate with, their sizes where the signs cancel half of their sum.
+
+    Where a medium is rough from node to node, a Galerkin operator has couplings of either sign, and
+    shares of a sum near 0 would be large, or nothing at all: cycles diverged at a contrast of 1e4.
+    """
+    sizes = jnp.abs(couplings)
+    cancel = jnp.sum(couplings, 0) < jnp.sum(sizes, 0) / 2
+    return jnp.where(cancel, sizes, couplings)
 
 
 def _stacked_couplings(
@@ -198,22 +195,25 @@ def _entries(
 ) -> jax.Array:
     """Entries (j, j + o) of the matrix, shape (offsets, …), 0 where j + o is no other node."""
     ndim = len(axes)
-    tables, masks = [], []
+    tables, shares = [], []
     for line, colour in zip(axes, colours, strict=True):
         j = np.arange(line.size) + np.array([[-1], [0], [1]])
-        ok = np.ones_like(j, bool) if line.is_periodic else (j >= 0) & (j < line.size)
-        ok[[0, 2]] &= line.size > 1
+        share = np.ones(j.shape) if line.is_periodic else ((j >= 0) & (j < line.size)) * 1.0
+        # Of two nodes in a ring each is the other's neighbour twice, with half of the entry.
+        share[[0, 2]] *= (
+            0.0 if line.size == 1 else 0.5 if line.is_periodic and line.size == 2 else 1
+        )
         tables.append(jnp.asarray(colour[j % line.size]))
-        masks.append(jnp.asarray(ok))
+        shares.append(jnp.asarray(share, probes.dtype))
 
     def entry(offset: jax.Array) -> jax.Array:
-        index, is_node = jnp.zeros((1,) * ndim, jnp.int32), jnp.ones((1,) * ndim, bool)
+        index, share = jnp.zeros((1,) * ndim, jnp.int32), jnp.ones((1,) * ndim, probes.dtype)
         for axis in range(ndim):
             row = offset[axis] + 1
             index = index * counts[axis] + _along(tables[axis][row], axis, ndim)
-            is_node = is_node & _along(masks[axis][row], axis, ndim)
+            share = share * _along(shares[axis][row], axis, ndim)
         index = jnp.broadcast_to(index, probes.shape[1:])[None]
-        return jnp.where(is_node, jnp.take_along_axis(probes, index, axis=0)[0], 0)
+        return share * jnp.take_along_axis(probes, index, axis=0)[0]
 
     return jax.lax.map(entry, jnp.asarray(np.array(offsets(ndim), np.int32)))
 

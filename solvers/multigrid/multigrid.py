@@ -64,7 +64,8 @@ class Multigrid(AbstractIteration):
             over-relaxation 1.15 where all axes are coarsened, else 1. `LineRelaxation` coarsens all
             axes: for traced anisotropy, which a rule cannot see.
         full: start with full multigrid, nested iteration from the coarsest grid with cubic
-            interpolation; it counts as the first step.
+            interpolation; it counts as the first step. The initial guess should have the values
+            on Dirichlet sides, as `solve` sees to: next to a jump there it would start far off.
         error_fraction: stop when the estimated algebraic error is below this fraction of the
             estimated discretization error, both in the maximum norm, from the change of the last
             cycle and from fourth differences of the solution; needs `full`. `rtol` and

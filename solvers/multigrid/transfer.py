@@ -98,10 +98,6 @@ class LinearTransfer(eqx.Module):
             e = e | dropped
         return dict(sorted(e.items()))
 
-    def lift(self, f: Blocks) -> None:
-        """Nothing: rediscretised, a coarser level has the boundary data in its own rows."""
-        del f
-
     def restrict(self, r: Blocks) -> Blocks:
         """Restrict rows to the coarser level."""
         c = self.coarsening

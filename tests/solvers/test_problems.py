@@ -82,6 +82,19 @@ def test_fields_and_residuals() -> None:
         problem.field(jnp.ones(5))
 
 
+@pytest.mark.parametrize("names", ["DN", "DD-ND", "DD-PP", "DD-DD-DD"])
+def test_the_extension_meets_the_boundary_values_and_is_smooth(names: str) -> None:
+    """Products of straight lines come back, level where a side is missing."""
+    grid = Grid((4, 5, 3)[: len(names.split("-"))], 0.5, 2.0, sides(names))
+
+    def g(*x: jax.Array) -> jax.Array:
+        slopes = [2.0 if name == "DD" else 0.0 for name in names.split("-")]
+        return jnp.prod(jnp.stack([1 + k * t for k, t in zip(slopes, x, strict=True)]), 0)
+
+    extension = Poisson(grid, 0.0, boundary_values=g).boundary_extension()
+    np.testing.assert_allclose(extension, g(*grid.coordinates()), rtol=1e-14)
+
+
 def test_the_energy_is_least_at_the_solution() -> None:
     problem = Poisson(Grid((5, 4), boundary=sides("DN-PP")), lambda x, y: x + 1, diffusion=(1, 2))
     solution = solve(problem)

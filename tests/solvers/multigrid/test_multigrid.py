@@ -57,7 +57,7 @@ def test_what_rounding_forbids_is_called_stagnation() -> None:
     assert solution.reason == Reason.stagnated
     # ε times the condition number of 4e3 relative to ‖b‖, not more.
     assert relative_residual(problem, solution) < 1e-12
-    assert int(solution.num_steps) < 30
+    assert int(solution.num_steps) < 100
 
 
 def test_an_operator_in_single_precision() -> None:
@@ -72,56 +72,51 @@ def test_an_operator_in_single_precision() -> None:
 # Full multigrid
 
 
-def smooth(x: Any, y: Any) -> Any:
-    return jnp.sin(jnp.pi * x) * jnp.sin(2 * jnp.pi * y) * jnp.exp(x)
-
-
 def error_of(solution: Any, exact: Any) -> float:
     return float(np.max(np.abs(np.asarray(solution) - np.asarray(exact))))
 
 
 @pytest.mark.parametrize(
-    ("names", "coefficients", "intervals"),
-    [("DD-DD", "one", (62, 64)), ("DN-PP", "anisotropic", (61, 66))],
+    ("names", "coefficients", "intervals", "pre"),
+    [
+        ("DD-DD", "one", (62, 64), 1),
+        ("DN-PP", "anisotropic", (61, 66), 1),
+        ("DN-DD", "varying", (48, 36), 1),
+        ("DD-NN-DD", "one", (24, 20, 22), 2),
+    ],
 )
 def test_one_pass_of_full_multigrid_is_as_good_as_the_grid(
-    names: str, coefficients: str, intervals: tuple[int, ...]
+    names: str, coefficients: str, intervals: tuple[int, ...], pre: int
 ) -> None:
+    """Values on the sides are not 0 here, and fluxes neither."""
     case = Manufactured(names, coefficients)
     problem = case.problem(*intervals)
-    method = Multigrid(full=True, rtol=0.0, max_steps=1)
-    once = solve(problem, method, throw=False)
-    u, best = case.u(*problem.grid.coordinates()), solve(problem, FastDiagonalization()).field
+    once = solve(problem, Multigrid(pre=pre, full=True, rtol=0.0, max_steps=1), throw=False)
+    best = solve(problem, Multigrid(pre=pre, full=True, rtol=1e-10, max_steps=15))
+    u = case.u(*problem.grid.coordinates())
     assert int(once.num_steps) == 1
-    assert error_of(once.field, u) <= 1.3 * error_of(best, u)
+    assert float(once.stats["work_units"]) <= 10
+    assert error_of(once.field, u) <= 1.3 * error_of(best.field, u)
 
 
 def test_full_multigrid_stops_at_the_discretization_error() -> None:
-    """And with varying coefficients; values on Dirichlet sides are 0 here."""
-
-    def a(x: Any, y: Any) -> Any:
-        return 1 + 0.5 * jnp.sin(3 * x) * jnp.cos(2 * y)
-
-    def source(x: Any, y: Any) -> Any:
-        slopes = [jax.grad(lambda *z, i=i: a(*z) * jax.grad(smooth, i)(*z), i) for i in (0, 1)]
-        return -sum(slope(x, y) for slope in slopes)
-
-    grid = Grid((40, 44))
-    x, y = grid.coordinates()
-    f = jax.vmap(jax.vmap(source))(x, y)
-    problem = Poisson(grid, f, diffusion=a)
+    case = Manufactured("DD-DN", "varying")
+    problem = case.problem(40, 44)
     method = Multigrid(full=True, error_fraction=0.05, rtol=1e-13)
-    solved = lx.linear_solve(problem.operator, problem.rhs, method)
-    best = solve(problem, ConjugateGradient(rtol=1e-10)).field
-    algebraic = error_of(problem.field(solved.value), best)
-    discretization = error_of(best, smooth(x, y))
-    assert solved.stats["reason"] == Reason.discretization
-    assert int(solved.stats["num_steps"]) <= 2
+    solution = solve(problem, method)
+    never = eqx.tree_at(
+        lambda m: (m.error_fraction, m.rtol), method, (jnp.asarray(1e-12), method.rtol * 1e3)
+    )
+    best = solve(problem, never).field
+    algebraic = error_of(solution.field, best)
+    discretization = error_of(best, case.u(*problem.grid.coordinates()))
+    assert solution.reason == Reason.discretization
+    assert int(solution.num_steps) <= 2
     assert algebraic <= 0.05 * discretization
     # Estimates are within a factor of 3: that of h² by Richardson's rule, of the rest by the last
     # cycle, which took care of more than it left.
-    assert 1 / 3 < float(solved.stats["discretization_error"]) / discretization < 3
-    assert algebraic / 3 < float(solved.stats["algebraic_error"])
+    assert 1 / 3 < float(solution.stats["discretization_error"]) / discretization < 3
+    assert algebraic / 3 < float(solution.stats["algebraic_error"])
 
 
 # As a preconditioner
@@ -163,6 +158,17 @@ def test_krylov_methods_take_it_across_jumps() -> None:
     ours = solve(problem, ConjugateGradient(preconditioner=Multigrid(), rtol=1e-6))
     assert relative_residual(problem, ours) <= 1.1e-6
     assert int(ours.num_steps) <= 20
+
+
+def test_a_medium_that_is_rough_from_node_to_node() -> None:
+    """Galerkin couplings of either sign: without care for their sum cycles diverged here."""
+    grid = Grid((63, 64), boundary=sides("NN-NN"))
+    numbers = np.random.default_rng(1)
+    x, _ = grid.coordinates()
+    a = jnp.asarray(10.0 ** numbers.uniform(-2, 2, grid.full_shape))
+    problem = Poisson(grid, jnp.cos(jnp.pi * x), diffusion=a)
+    method = ConjugateGradient(preconditioner=Multigrid(), rtol=1e-6)
+    assert int(solve(problem, method).num_steps) <= 30
 
 
 def test_lineax_takes_it_as_a_preconditioner() -> None:
