@@ -1,7 +1,8 @@
-"""Renew the README's table and sentence from the kept results of the main job.
+"""Renew the README's tables and sentences from the kept results of the benchmarks.
 
-`python -m benchmarks.readme RESULTS` copies a run's `results.json` (without its curves) and figure
-into `docs/results` and writes what stands between the README's markers; a test compares the two.
+`python -m benchmarks.readme RESULTS` copies the `results.json` (without its curves) and the figure
+of a run of the main job or of `benchmarks.multigrid` into `docs/results` and writes what stands
+between the README's markers; a test compares the two.
 """
 
 import argparse
@@ -17,11 +18,15 @@ from benchmarks.results import write_json
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "docs" / "results"
-FIGURE = "d_error_against_seconds.png"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+FIGURES = {
+    "poisson_hybrid": "d_error_against_seconds.png",
+    "multigrid": "seconds_against_unknowns.png",
+}
+# Seconds to a relative residual of 1e-8 at the largest size of each.
+MULTIGRID_CASES = ("rough_2d", "rough_3d", "anisotropic_2d", "neumann_2d", "varying_2d", "discs_2d")
 
 
-def table(results: dict[str, Any]) -> str:
+def hybrid_table(results: dict[str, Any]) -> str:
     """Markdown of the rows: seconds to each tolerance."""
     problem, environment = results["problem"], results["environment"]
     lines = [
@@ -76,27 +81,70 @@ def _growth(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def renewed(readme: str, results: dict[str, Any]) -> str:
-    """The README with a fresh table between the markers."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table(results)}\n{END}{after}"
+def multigrid_table(results: dict[str, Any]) -> str:
+    """Markdown of seconds to a relative residual of 1e-8 at the largest size of each case."""
+    rows = {(row["case"], row["size"], row["solver"]): row for row in results["rows"]}
+    cases = {case: max(size for c, size, _ in rows if c == case) for case in MULTIGRID_CASES}
+    titles = [f"{case[:-3]} {n}{_power(case)}" for case, n in cases.items()]
+    lines = [f"| seconds to 1e-8 | {' | '.join(titles)} |", f"|---|{'---:|' * len(titles)}"]
+    labels = {solver: row["label"] for (_, _, solver), row in rows.items()}
+    for solver in ("multigrid", "multigrid_cg", "cg", "direct", "pyamg", "sine"):
+        found = [rows.get((case, n, solver)) for case, n in cases.items()]
+        cells = [_cell(row and row["status"] == "converged" and row["seconds"]) for row in found]
+        lines.append(f"| {labels[solver]} | {' | '.join(cells)} |")
+    environment = results["environment"]
+    versions, device = environment["versions"], environment["device"]
+    notes = (
+        f"{device['cores']} cores of {device['processor']}, jax {versions['jax']}, pyamg "
+        f"{versions['pyamg']}, scipy {versions['scipy']}, {environment['precision']}; compilation "
+        "and the set-up of the last two apart, ours in; – not for this case, or not converged."
+    )
+    return "\n".join([*lines, "", notes, "", *_answers(results["verdict"])])
 
 
-def _cell(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds:.3g}"
+def _power(case: str) -> str:
+    return "³" if case.endswith("3d") else "²"
+
+
+def _answers(verdict: list[dict[str, Any]]) -> list[str]:
+    """What was asked of multigrid, with its number and whether that is enough."""
+    lines = ["| asked of it | bound | measured | met |", "|---|---:|---:|---|"]
+    for line in verdict:
+        sign, bound = ("≥", line["least"]) if line["least"] is not None else ("≤", line["most"])
+        met = {True: "yes", False: "no", None: "–"}[line["met"]]
+        size = "" if line["size"] is None else f", {line['size']} per axis"
+        number = _cell(line["number"])
+        lines.append(f"| {line['demand']}{size} | {sign} {bound:g} | {number} | {met} |")
+    return lines
+
+
+TABLES = {"poisson_hybrid": hybrid_table, "multigrid": multigrid_table}
+
+
+def renewed(readme: str, name: str, results: dict[str, Any]) -> str:
+    """The README with a fresh table between the markers of a benchmark."""
+    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    before, rest = readme.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{TABLES[name](results)}\n{end}{after}"
+
+
+def _cell(number: float | bool | None) -> str:
+    """A number, or a dash where there is none (a bool stands for no number)."""
+    return "–" if number is None or isinstance(number, bool) else f"{number:.3g}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
-    parser.add_argument("results", type=Path, help="output folder of benchmarks.poisson_hybrid")
+    parser.add_argument("results", type=Path, help="output folder of either benchmark")
     folder = parser.parse_args(argv).results
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     results.pop("curves")
-    write_json(KEPT / "poisson_hybrid.json", results)
-    shutil.copy(folder / FIGURE, KEPT / FIGURE)
+    name = "poisson_hybrid" if "methods" in results else "multigrid"
+    write_json(KEPT / f"{name}.json", results)
+    shutil.copy(folder / FIGURES[name], KEPT / f"{name}.png")
     readme = ROOT / "README.md"
-    readme.write_text(renewed(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+    readme.write_text(renewed(readme.read_text(encoding="utf-8"), name, results), encoding="utf-8")
     return 0
 
 

@@ -34,7 +34,8 @@ def full_multigrid(
 
 
 def _one_pass(case: cases.Case, rounds: int = 5) -> dict[str, Any]:
-    method = Multigrid(full=True, max_steps=1)
+    # In three dimensions one sweep before the correction leaves 1.7 discretisation errors.
+    method = Multigrid(pre=1 if len(case.b.shape) < 3 else 2, full=True, max_steps=1)
     run = runner(case, method)
     outcome = read(run())
     seconds = float(np.median([seconds_of(run)[0] for _ in range(rounds)]))
@@ -50,6 +51,7 @@ def _one_pass(case: cases.Case, rounds: int = 5) -> dict[str, Any]:
         "discretization_error": discretization,
         "ratio": error / discretization,
         "residual": case.residual(outcome.u),
+        "pre": method.pre,
         "work_units_formula": (method.pre + method.post + 1) / (1 - share) ** 2,
         "work_units": outcome.stats.get("work_units"),
         "seconds": seconds,
