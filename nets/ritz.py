@@ -1,15 +1,19 @@
 """The Ritz energy of a network, from the problem's data at the points of a quadrature."""
 
+import abc
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from nets.ansatz import Ansatz, Network, ansatz_at, cast
 from nets.boundaries import BoundaryTreatment, HardBoundary, boundary_function, locate
+from nets.networks import PureNetwork
 from nets.quadrature import GaussLegendre, GridEnergy, Quadrature, node_points
 from solvers.grid import Boundary, Grid, as_real, refuse
 from solvers.operators import EllipticOperator
@@ -18,11 +22,52 @@ from solvers.problems import Poisson
 Array = jax.Array | np.ndarray  # in double precision while the energy is put together
 
 
-class PointEnergy(eqx.Module):
+class RitzEnergy(eqx.Module):
+    """E = ½⟨q, Hq⟩ − ⟨ℓ, q⟩ + const, q linear in the function u at fixed points.
+
+    q has shape (F, N): F numbers, such as u and its derivatives, at each of N points.
+
+    Attributes:
+        ansatz: of u, at the points.
+        constant: all that does not depend on the network.
+    """
+
+    ansatz: eqx.AbstractVar[Ansatz]
+    constant: eqx.AbstractVar[Array]
+
+    @abc.abstractmethod
+    def features_of(self, ansatz: Ansatz, network: Network) -> jax.Array:
+        """q at the points of `ansatz`, of which each is worked out by itself."""
+
+    @abc.abstractmethod
+    def curvature(self, q: jax.Array) -> jax.Array:
+        """H q."""
+
+    @property
+    @abc.abstractmethod
+    def loads(self) -> jax.Array:
+        """ℓ, shape (F, N)."""
+
+    def features(self, network: Network) -> jax.Array:
+        """q."""
+        return self.features_of(self.ansatz, network)
+
+    def __call__(self, network: Network) -> jax.Array:
+        """The energy, a scalar."""
+        q = self.features(network)
+        return jnp.sum((self.curvature(q) / 2 - self.loads) * q) + self.constant
+
+    def difference(self, after: jax.Array, before: jax.Array) -> jax.Array:
+        """E(after) − E(before) of two q, right to rounding of itself and not of the energies."""
+        change = after - before
+        return jnp.sum(change * (self.curvature(after + before) / 2 - self.loads))
+
+
+class PointEnergy(RitzEnergy):
     """½Σ(k·|∇u|² + m u²) − Σ ℓ u + const, with weights and coefficients in k, m and ℓ.
 
-    Points on sides are points like others, with k = 0: a flux is in ℓ, a penalty β(u − g)² in m
-    and ℓ.
+    q is u and ∂u/∂x per axis. Points on sides are points like others, with k = 0: a flux is in ℓ, a
+    penalty β(u − g)² in m and ℓ.
     """
 
     ansatz: Ansatz
@@ -31,20 +76,24 @@ class PointEnergy(eqx.Module):
     load: Array
     constant: Array
 
-    def __call__(self, network: Network) -> jax.Array:
-        """The energy, a scalar."""
-        u, gradient = self.ansatz.values_and_gradient(network)
-        density = (self.mass * u / 2 - self.load) * u
-        for k, du in zip(self.stiffness, gradient, strict=True):
-            density = density + k * du * du / 2
-        return jnp.sum(density) + self.constant
+    def features_of(self, ansatz: Ansatz, network: Network) -> jax.Array:
+        u, gradient = ansatz.values_and_gradient(network)
+        return jnp.stack([u, *gradient])
+
+    def curvature(self, q: jax.Array) -> jax.Array:
+        return jnp.stack([self.mass, *self.stiffness]) * q
+
+    @property
+    def loads(self) -> jax.Array:
+        load = jnp.asarray(self.load)
+        return jnp.stack([load, *[jnp.zeros_like(load)] * len(self.stiffness)])
 
 
-class NodalEnergy(eqx.Module):
+class NodalEnergy(RitzEnergy):
     """∏h·(½zᵀAz − rᵀz) + E(G), u = G + z at the unknowns, r = b − A G; and a penalty.
 
-    r is formed in the grid's precision: in single precision b − A u loses the digits that boundary
-    data over h² takes.
+    q is d·N at the unknowns, then at the points of the penalty. r is formed in the grid's
+    precision: in single precision b − A u loses the digits that boundary data over h² takes.
     """
 
     ansatz: Ansatz
@@ -54,14 +103,54 @@ class NodalEnergy(eqx.Module):
     load: Array
     constant: Array
 
-    def __call__(self, network: Network) -> jax.Array:
-        """The energy, a scalar."""
+    def features_of(self, ansatz: Ansatz, network: Network) -> jax.Array:
+        return (ansatz.factor * network(ansatz.inputs))[None]
+
+    def curvature(self, q: jax.Array) -> jax.Array:
         grid = self.operator.grid
-        values = self.ansatz.factor * network(self.ansatz.inputs)
-        z = values[: grid.size].reshape(grid.shape)
-        u = (self.ansatz.lift + values)[grid.size :]
-        inside = grid.cell_volume * jnp.sum(z * (self.operator.mv(z) / 2 - self.residual))
-        return inside + jnp.sum((self.mass * u / 2 - self.load) * u) + self.constant
+        z, beyond = q[0, : grid.size].reshape(grid.shape), q[0, grid.size :]
+        inside = grid.cell_volume * self.operator.mv(z).reshape(-1)
+        return jnp.concatenate([inside, self.mass * beyond])[None]
+
+    @property
+    def loads(self) -> jax.Array:
+        inside = self.operator.grid.cell_volume * self.residual.reshape(-1)
+        return jnp.concatenate([inside, jnp.asarray(self.load)])[None]
+
+
+class RitzLoss(NamedTuple):
+    """The energy as a function of a network's parameters.
+
+    Attributes:
+        energy: of a network.
+        network: of parameters and inputs.
+    """
+
+    energy: RitzEnergy
+    network: PureNetwork
+
+    def __call__(self, params: Any) -> jax.Array:
+        """E, a scalar."""
+        return self.energy(partial(self.network, params))
+
+    def features(self, params: Any) -> jax.Array:
+        """q, shape (F, N)."""
+        return self.energy.features(partial(self.network, params))
+
+    def jacobian(self, params: Any) -> jax.Array:
+        """∂q/∂θ, shape (F, N, P), θ the parameters as `ravel_pytree` orders them."""
+        flat, unravel = ravel_pytree(params)
+
+        def at_point(ansatz: Ansatz) -> jax.Array:
+            alone = jax.tree.map(lambda x: x[None], ansatz)
+
+            def features(flat: jax.Array) -> jax.Array:
+                network = partial(self.network, unravel(flat))
+                return self.energy.features_of(alone, network)[:, 0]
+
+            return jax.jacrev(features)(flat)
+
+        return jax.vmap(at_point, out_axes=1)(self.energy.ansatz)
 
 
 def ritz_energy(
@@ -70,7 +159,7 @@ def ritz_energy(
     boundary: BoundaryTreatment = HardBoundary(),
     quadrature: Quadrature | None = None,
     dtype: Any = jnp.float32,
-) -> PointEnergy | NodalEnergy:
+) -> RitzEnergy:
     """Build the energy whose minimiser solves `problem`, as a function of a network.
 
         E(u) = ∫ ½a|∇u|² + ½c u² − f u  − ∫_Neumann q u  + β ∫_Dirichlet (u − g)²,   u = G + d·N
@@ -156,13 +245,16 @@ def _nodal_energy(
     residual = problem.residual(lift)
     if operator.is_singular:
         residual = residual - jnp.mean(residual)
+    # (m u/2 − ℓ)u on the sides, in powers of u − G.
+    on_sides = np.asarray(ansatz.lift[grid.size :], np.float64)
+    given = float(np.sum((sides.mass * on_sides / 2 - sides.load) * on_sides))
     return NodalEnergy(
         ansatz=ansatz,
         operator=operator,
         residual=residual,
         mass=sides.mass,
-        load=sides.load,
-        constant=problem.energy(lift) + sides.constant,
+        load=sides.load - sides.mass * on_sides,
+        constant=problem.energy(lift) + sides.constant + given,
     )
 
 

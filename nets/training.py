@@ -16,8 +16,9 @@ from nets.ansatz import input_size
 from nets.boundaries import BoundaryTreatment, HardBoundary
 from nets.evaluation import Evaluation
 from nets.networks import precision, split_network
+from nets.optimizers import has_stalled
 from nets.quadrature import Quadrature
-from nets.ritz import ritz_energy
+from nets.ritz import RitzLoss, ritz_energy
 from solvers.grid import Grid
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
@@ -48,13 +49,13 @@ class RitzTraining:
         problem: what to solve.
         model: maps inputs, shape (N, `input_size(grid)`), to (N,). Its parameters share one
             precision, which is that of the training, x64 or not.
-        optimizer: any optax optimiser, schedules and chains too. Those that ask for value, gradient
-            and energy function (`optax.lbfgs`) are given them.
+        optimizer: any optax optimiser, schedules and chains too, and `energy_natural_gradient()`.
+            Those that ask for value, gradient and energy function (`optax.lbfgs`) are given them.
         boundary: `HardBoundary()` or `PenaltyBoundary(β)`.
         quadrature: `GaussLegendre(…)`, `PaperSum()` or `GridEnergy()`. By default the last if
             any data is a nodal array, else the first.
         every: steps from one snapshot to the next.
-        max_steps: where the stream ends.
+        max_steps: where the stream ends, if the optimiser has not stalled before.
         clock: seconds, for tests.
 
     Attributes:
@@ -119,7 +120,7 @@ class RitzTraining:
         yield from self.resume(snapshot)
 
     def resume(self, snapshot: Snapshot) -> Iterator[Snapshot]:
-        """Go on from a kept snapshot: those after it, up to `max_steps`."""
+        """Go on from a kept snapshot: those after it, up to `max_steps` or a stalled optimiser."""
         chunks, energies = self.chunk_seconds, self.energies
         while snapshot.step < self.max_steps:
             count = min(self.every, self.max_steps - snapshot.step)
@@ -128,6 +129,8 @@ class RitzTraining:
             chunks.append(snapshot.seconds - before)
             energies += history.tolist()
             yield snapshot
+            if has_stalled(snapshot.state.optimizer):
+                return
 
     def cool_down(self, snapshot: Snapshot, steps: int = 250) -> Snapshot:
         """Let the optimiser come to rest: its updates times a factor that falls from 1 to 0.
@@ -173,9 +176,7 @@ class RitzTraining:
 
     def _steps(self, energy: Any, carry: Any, factors: jax.Array, count: jax.Array) -> Any:
         """`count` steps, at most as many as there are factors; the energies before them."""
-
-        def loss(params: Any) -> jax.Array:
-            return energy(partial(self._network, params))
+        loss = RitzLoss(energy, self._network)
 
         def step(i: jax.Array, carry: Any) -> Any:
             params, state, history = carry
