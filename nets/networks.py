@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from nets.ansatz import cast
+from solvers.grid import as_count
 
 # A network as a function of parameters and inputs, shape (N, inputs), to (N,).
 PureNetwork = Callable[[Any, jax.Array], jax.Array]
@@ -65,7 +66,7 @@ class MLP(nnx.Module):
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        sizes = (_count("inputs", inputs), *(_count("widths", w) for w in widths), 1)
+        sizes = (as_count("inputs", inputs), *(as_count("widths", w) for w in widths), 1)
         if len(sizes) == 2:
             raise ValueError("widths: expected at least one hidden layer, got none")
         if frequency is not None and deviation is not None:
@@ -132,12 +133,6 @@ def _spread(layer: nnx.Linear, frequency: float, rngs: nnx.Rngs) -> None:
     layer.kernel[...] = weights
     assert layer.bias is not None
     layer.bias[...] = -jnp.sum(weights * centres, axis=0)
-
-
-def _count(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}: expected positive integers, got {value!r}")
-    return int(value)
 
 
 def _scale(name: str, value: Any) -> float:

@@ -8,8 +8,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from nets.ritz import RitzLoss
-from solvers.grid import as_number
-from solvers.iteration import checks
+from solvers.grid import as_count, as_number
 
 # Damping at which no step is left to be tried, and the least that is.
 LARGEST, SMALLEST = 1e6, 1e-15
@@ -78,7 +77,7 @@ def energy_natural_gradient(
         True
     """
     start = as_number("damping", damping, lambda x: x <= 0, "a positive number")
-    trials = checks(trials, "trials")
+    trials = as_count("trials", trials)
 
     def init(params: Any) -> NaturalGradientState:
         flat, _ = ravel_pytree(params)
@@ -190,7 +189,7 @@ def in_turn(
         >>> optimizer.init({"w": jnp.zeros(3)}).step
         Array(0, dtype=int32)
     """
-    steps = checks(steps, "steps")
+    steps = as_count("steps", steps)
     one, two = map(optax.with_extra_args_support, (first, second))
 
     def init(params: Any) -> InTurnState:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ from nets.networks import precision, split_network
 from nets.optimizers import has_stalled
 from nets.quadrature import Quadrature
 from nets.ritz import RitzLoss, ritz_energy
-from solvers.grid import Grid
+from solvers.grid import Grid, as_count
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
 
@@ -93,8 +92,8 @@ class RitzTraining:
     ):
         self._clock = clock
         start = clock()
-        self.every = _count("every", every)
-        self.max_steps = _count("max_steps", max_steps)
+        self.every = as_count("every", every)
+        self.max_steps = as_count("max_steps", max_steps)
         self._optimizer = optax.with_extra_args_support(optimizer)
         self._network, params = split_network(model)
         self._start = TrainingState(0, params, self._optimizer.init(params))
@@ -146,7 +145,7 @@ class RitzTraining:
             ValueError: if the snapshot is not of such a training.
             RuntimeError: when the energy is no longer finite.
         """
-        factors = np.linspace(1.0, 0.0, _count("steps", steps))
+        factors = np.linspace(1.0, 0.0, as_count("steps", steps))
         for start in range(0, steps, self.every):
             snapshot, _ = self._advance(snapshot, factors[start : start + self.every])
         return snapshot
@@ -221,9 +220,3 @@ class RitzTraining:
                 "finite; use a smaller learning rate in the optimizer"
             )
         return self._snapshot(TrainingState(step, *carry), seconds), np.asarray(history)[:count]
-
-
-def _count(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-    return int(value)

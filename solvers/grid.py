@@ -234,6 +234,13 @@ def as_number(name: str, value: Any, bad: Callable[[Any], Any], expected: str) -
     return number
 
 
+def as_count(name: str, value: Any) -> int:
+    """Check an argument that counts something: a positive integer, static."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+    return int(value)
+
+
 def refuse(name: str, array: jax.Array, bad: Callable[[np.ndarray], Any], expected: str) -> None:
     """Raise a `ValueError` if any concrete entry of `array` is `bad`; tracers pass unseen."""
     if is_traced(array):

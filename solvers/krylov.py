@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from solvers.iteration import AbstractIteration, Operator, checks, stopping, without_mean
+from solvers.grid import as_count
+from solvers.iteration import AbstractIteration, Operator, stopping, without_mean
 from solvers.operators import EllipticOperator
 
 
@@ -75,10 +76,10 @@ class ConjugateGradient(AbstractIteration):
                 f"preconditioner: expected a method of solvers, got {preconditioner!r}"
             )
         self.preconditioner = preconditioner
-        self.preconditioner_steps = checks(preconditioner_steps, "preconditioner_steps")
+        self.preconditioner_steps = as_count("preconditioner_steps", preconditioner_steps)
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
         default = 10 if preconditioner is None else 1
-        self.check_every = checks(default if check_every is None else check_every)
+        self.check_every = as_count("check_every", default if check_every is None else check_every)
 
     def prepare(self, operator: Operator) -> ConjugateGradientSetup:
         is_tagged = isinstance(operator, EllipticOperator) or lx.is_positive_semidefinite(

@@ -5,7 +5,6 @@ from solvers.iteration.loop import iterate as iterate
 from solvers.iteration.loop import residual_stats as residual_stats
 from solvers.iteration.method import AbstractIteration as AbstractIteration
 from solvers.iteration.method import as_preconditioner as as_preconditioner
-from solvers.iteration.method import checks as checks
 from solvers.iteration.method import fixed_steps as fixed_steps
 from solvers.iteration.method import refuse_options as refuse_options
 from solvers.iteration.method import stopping as stopping

@@ -1,7 +1,6 @@
 """What a method has to supply, and what it gets for it: a lineax solver."""
 
 import abc
-from numbers import Integral
 from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.grid import as_number, is_traced
+from solvers.grid import as_count, as_number, is_traced
 from solvers.iteration.loop import iterate
 from solvers.iteration.reason import lineax_result
 from solvers.iteration.unknowns import (
@@ -146,13 +145,6 @@ def _steps(max_steps: Any) -> jax.Array:
     return jnp.asarray(max_steps, jnp.int32)
 
 
-def checks(count: Any, name: str = "check_every") -> int:
-    """Check a count of steps that is static."""
-    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {count!r}")
-    return int(count)
-
-
 def with_budget(method: AbstractIteration, steps: int) -> AbstractIteration:
     """Give the same method with exactly `steps` steps (where it does not break down)."""
     zero = jnp.zeros_like(method.rtol)
@@ -201,7 +193,7 @@ def as_preconditioner(
         >>> int(solved.stats["num_steps"]) < 40
         True
     """
-    checks(steps, "steps")
+    as_count("steps", steps)
     arrays, static = eqx.partition((method, operator), eqx.is_array)
     method, frozen = eqx.combine(jax.lax.stop_gradient(arrays), static)
     ours, setup = method.init(frozen, {})

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import as_number
-from solvers.iteration import AbstractIteration, Operator, checks, stopping
+from solvers.grid import as_count, as_number
+from solvers.iteration import AbstractIteration, Operator, stopping
 from solvers.multigrid.accuracy import discretization_error
 from solvers.multigrid.blocks import Blocks, join, split
 from solvers.multigrid.cycle import (
@@ -131,7 +131,7 @@ class Multigrid(AbstractIteration):
         if not isinstance(cycle, Cycle):
             raise ValueError(f"cycle: expected a member of Cycle, got {cycle!r}")
         self.cycle = cycle
-        self.pre, self.post = checks(pre, "pre"), checks(post, "post")
+        self.pre, self.post = as_count("pre", pre), as_count("post", post)
         self.smoother = smoother
         self.full = bool(full)
         if error_fraction is not None:
@@ -142,7 +142,7 @@ class Multigrid(AbstractIteration):
         self.error_fraction = error_fraction
         self.precision = _precision(precision)
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
-        self.check_every = checks(check_every)
+        self.check_every = as_count("check_every", check_every)
 
     @property
     def starts_with_a_step(self) -> bool:

@@ -16,6 +16,8 @@ from solvers.multigrid.blocks import (
     split,
 )
 from solvers.multigrid.level import Level, unit
+from solvers.multigrid.seam import crossings, solve_crossing
+from solvers.multigrid.stacked import Offset
 from solvers.multigrid.stencil import StencilLevel
 from solvers.relaxation.chebyshev import LARGEST, Chebyshev, polynomial_sweep, smoothing_part
 from solvers.relaxation.gauss_seidel import GaussSeidel, Ordering
@@ -201,36 +203,23 @@ def _relaxed(level: Level, omega: Any, f: Blocks, u: Blocks, parity: Parity) -> 
     old, inverse = u.get(parity), level.inverse_diagonal[parity]
     inflow = level.inflow(u, parity)
     target = inverse * (f[parity] if inflow is None else f[parity] + inflow)
-    for axis in range(level.ndim):
-        if level.has_seam(axis) and parity[axis] == 0:
-            target = _solve_seam(level, old, target, parity, axis)
+    target = _with_seams(level, old, target, parity)
     weight = _as(omega, target)
     return weight * target if old is None else (1 - weight) * old + weight * target
 
 
-def _solve_seam(
-    level: Level, old: jax.Array | None, target: jax.Array, parity: Parity, axis: int
+def _with_seams(
+    level: Level, old: jax.Array | None, target: jax.Array, parity: Parity
 ) -> jax.Array:
-    """Relax the last and the first node along a periodic axis of odd length as pairs.
+    """What to relax to, with the nodes next to seams solved for together."""
 
-    They are neighbours of one colour, and near each other on coarse levels: one by one they would
-    not settle.
-    """
-    inverse = level.inverse_diagonal[parity]
-    end = target.shape[axis] - 1
+    def share(offset: Offset) -> jax.Array | None:
+        coupling = level.couplings_at(offset)
+        return None if coupling is None else coupling[parity] * level.inverse_diagonal[parity]
 
-    def line(x: jax.Array, at: int) -> jax.Array:
-        return jax.lax.slice_in_dim(jnp.broadcast_to(x, target.shape), at, at + 1, axis=axis)
-
-    down, up = (level.couplings[unit(axis, step, level.ndim)][parity] for step in (-1, 1))
-    alpha, beta = line(down, 0) * line(inverse, 0), line(up, end) * line(inverse, end)
-    first, last = line(target, 0), line(target, end)
-    if old is not None:
-        first, last = first - alpha * line(old, end), last - beta * line(old, 0)
-    scale = 1 - alpha * beta
-    target = jax.lax.dynamic_update_slice_in_dim(
-        target, (first + alpha * last) / scale, 0, axis=axis
-    )
-    return jax.lax.dynamic_update_slice_in_dim(
-        target, (last + beta * first) / scale, end, axis=axis
-    )
+    axes = [axis for axis in range(level.ndim) if level.has_seam(axis) and parity[axis] == 0]
+    relaxed = target
+    for seams in crossings(axes):
+        for start, values in solve_crossing(share, seams, old, target):
+            relaxed = jax.lax.dynamic_update_slice(relaxed, values, start)
+    return relaxed

@@ -10,6 +10,7 @@ import numpy as np
 
 from solvers.multigrid.axis import Axis
 from solvers.multigrid.blocks import Blocks, Parity
+from solvers.multigrid.seam import crossings, solve_crossing
 from solvers.multigrid.stacked import (
     Layout,
     Offset,
@@ -124,9 +125,7 @@ class StencilLevel(eqx.Module):
             total = jax.lax.fori_loop(0, len(offsets(self.ndim)), term, load[index])
             old = window(v, self._start(index), layout)
             target = self.inverse[index] * total
-            for axis in range(self.ndim):
-                if layout.has_seam(axis):
-                    target = self._solve_seam(index, axis, old, target)
+            target = self._with_seams(index, old, target)
             new = (1 - omega) * old + omega * target
             return fill_rim(set_window(v, self._start(index), new), layout)
 
@@ -136,33 +135,19 @@ class StencilLevel(eqx.Module):
     def _distance(self, parity: Parity) -> int:
         return sum(p != k for p, k in zip(parity, self.kept, strict=True))
 
-    def _solve_seam(
-        self, index: jax.Array, axis: int, old: jax.Array, target: jax.Array
-    ) -> jax.Array:
-        """Relax the last and the first node along a periodic axis of odd length as pairs."""
-        end = self.layout.block[axis] - 1
+    def _with_seams(self, index: jax.Array, old: jax.Array, target: jax.Array) -> jax.Array:
+        """What to relax to, with the nodes next to seams solved for together."""
 
-        def line(x: jax.Array, at: int) -> jax.Array:
-            return jax.lax.slice_in_dim(x, at, at + 1, axis=axis)
+        def share(offset: Offset) -> jax.Array:
+            return self.couplings[index, offsets(self.ndim).index(offset)] * self.inverse[index]
 
-        below, above = (
-            offsets(self.ndim).index(tuple(step if d == axis else 0 for d in range(self.ndim)))
-            for step in (-1, 1)
-        )
-        inverse = self.inverse[index]
-        alpha = line(self.couplings[index, below] * inverse, 0)
-        beta = line(self.couplings[index, above] * inverse, end)
-        first = line(target, 0) - alpha * line(old, end)
-        last = line(target, end) - beta * line(old, 0)
-        scale = 1 - alpha * beta
-        paired = jax.lax.dynamic_update_slice_in_dim(
-            target, (first + alpha * last) / scale, 0, axis=axis
-        )
-        paired = jax.lax.dynamic_update_slice_in_dim(
-            paired, (last + beta * first) / scale, end, axis=axis
-        )
-        is_even = np.array([parity[axis] == 0 for parity in self.layout.order])
-        return jnp.where(jnp.asarray(is_even)[index], paired, target)
+        relaxed = target
+        for seams in crossings([axis for axis in range(self.ndim) if self.layout.has_seam(axis)]):
+            is_even = [all(parity[axis] == 0 for axis in seams) for parity in self.layout.order]
+            for start, values in solve_crossing(share, seams, old, target):
+                changed = jax.lax.dynamic_update_slice(relaxed, values, start)
+                relaxed = jnp.where(jnp.asarray(np.array(is_even))[index], changed, relaxed)
+        return relaxed
 
 
 def stencil_level(axes: tuple[Axis, ...], couplings: jax.Array, excess: jax.Array) -> StencilLevel:

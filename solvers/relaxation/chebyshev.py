@@ -7,8 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from solvers.grid import as_number
-from solvers.iteration import AbstractIteration, Operator, checks, fixed_steps, stopping
+from solvers.grid import as_count, as_number
+from solvers.iteration import AbstractIteration, Operator, fixed_steps, stopping
 from solvers.operators import EllipticOperator
 
 # D⁻¹A of a diagonally dominant A has no eigenvalue above 2 (Gershgorin).
@@ -88,13 +88,13 @@ class Chebyshev(AbstractIteration):
         max_steps: Any = 100_000,
         check_every: int = 10,
     ):
-        self.degree = checks(degree, "degree")
+        self.degree = as_count("degree", degree)
         self.smallest = None
         if smallest is not None:
             wanted = "a number between 0 and 1"
             self.smallest = as_number("smallest", smallest, lambda x: (x <= 0) | (x >= 1), wanted)
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
-        self.check_every = checks(check_every)
+        self.check_every = as_count("check_every", check_every)
 
     def prepare(self, operator: Operator) -> ChebyshevSetup:
         is_elliptic = isinstance(operator, EllipticOperator)

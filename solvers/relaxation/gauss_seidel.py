@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import Grid, as_number, is_traced
-from solvers.iteration import AbstractIteration, Operator, checks, stopping
+from solvers.grid import Grid, as_count, as_number, is_traced
+from solvers.iteration import AbstractIteration, Operator, stopping
 from solvers.operators import EllipticOperator
 from solvers.relaxation.lexicographic import solve_triangle
 from solvers.relaxation.red_black import RedBlackSetup, join, prepare_red_black, split, sweep
@@ -89,7 +89,7 @@ class GaussSeidel(AbstractIteration):
         self.over_relaxation = omega
         self.ordering = ordering
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
-        self.check_every = checks(check_every)
+        self.check_every = as_count("check_every", check_every)
 
     def prepare(self, operator: Operator) -> GaussSeidelSetup:
         if not isinstance(operator, EllipticOperator):

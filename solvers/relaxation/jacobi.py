@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from solvers.grid import as_number, is_traced
-from solvers.iteration import AbstractIteration, Operator, checks, fixed_steps, stopping
+from solvers.grid import as_count, as_number, is_traced
+from solvers.iteration import AbstractIteration, Operator, fixed_steps, stopping
 
 
 class JacobiSetup(NamedTuple):
@@ -70,7 +70,7 @@ class Jacobi(AbstractIteration):
             omega = as_number("damping", damping, lambda x: (x <= 0) | (x >= 2), wanted)
             self.damping, self.is_undamped = omega, not is_traced(omega) and float(omega) == 1
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
-        self.check_every = checks(check_every)
+        self.check_every = as_count("check_every", check_every)
 
     def prepare(self, operator: Operator) -> JacobiSetup:
         alternates = operator.is_singular and operator.is_bipartite

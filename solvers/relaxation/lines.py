@@ -9,8 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from solvers.grid import Grid
-from solvers.iteration import AbstractIteration, Operator, checks, stopping, without_mean
+from solvers.grid import Grid, as_count
+from solvers.iteration import AbstractIteration, Operator, stopping, without_mean
 from solvers.operators import EllipticOperator
 from solvers.tridiagonal import TridiagonalFactor, factor
 
@@ -103,7 +103,7 @@ class LineRelaxation(AbstractIteration):
     ):
         self.axes = None if axes is None else _read_axes(axes)
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
-        self.check_every = checks(check_every)
+        self.check_every = as_count("check_every", check_every)
 
     def prepare(self, operator: Operator) -> LineSetup:
         if not isinstance(operator, EllipticOperator):

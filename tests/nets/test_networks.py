@@ -57,9 +57,9 @@ def test_deviation_draws_everything_alike() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"inputs": 0}, "inputs: expected positive integers, got 0"),
+        ({"inputs": 0}, "inputs: expected a positive integer, got 0"),
         ({"widths": ()}, "widths: expected at least one"),
-        ({"widths": (8, 2.5)}, "widths: expected positive integers, got 2.5"),
+        ({"widths": (8, 2.5)}, "widths: expected a positive integer, got 2.5"),
         ({"frequency": -1.0}, "frequency: expected a positive number, got -1.0"),
         ({"deviation": float("nan")}, "deviation: expected a positive number, got nan"),
         ({"frequency": 1.0, "deviation": 1.0}, "at most one"),

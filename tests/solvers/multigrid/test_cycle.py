@@ -79,6 +79,7 @@ def test_cycles_and_smoothers_are_as_fast_as_in_the_textbook(
         ("DN-ND", (61, 72), 1.0, 0.043),
         ("NN-NN", (101, 70), 1.0, 0.046),
         ("PP-PP", (63, 65), 1.0, 0.045),
+        ("PP-PP", (257, 257), 1.0, 0.042),  # where seams of 1 and 32 cross
         ("DD-DD", (63, 63), (1.0, 1e-4), 0.002),
         ("DD-DD", (63, 63), (1.0, 1e4), 0.002),
         ("DN-NN", (63, 64), (1.0, 0.1), 0.084),
