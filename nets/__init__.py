@@ -4,6 +4,8 @@ from nets.ansatz import input_size as input_size
 from nets.boundaries import HardBoundary as HardBoundary
 from nets.boundaries import PenaltyBoundary as PenaltyBoundary
 from nets.networks import MLP as MLP
+from nets.networks import FourierMLP as FourierMLP
+from nets.networks import MultiscaleMLP as MultiscaleMLP
 from nets.optimizers import energy_natural_gradient as energy_natural_gradient
 from nets.optimizers import in_turn as in_turn
 from nets.quadrature import GaussLegendre as GaussLegendre

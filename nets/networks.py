@@ -1,4 +1,4 @@
-"""Networks that take points of the box to values: the multilayer perceptron."""
+"""Networks that take points of the box to values."""
 
 import itertools
 import math
@@ -87,10 +87,133 @@ class MLP(nnx.Module):
         """N at `points`, shape (N, inputs) to (N,)."""
         if points.ndim != 2 or points.shape[1] != self.inputs:
             raise ValueError(f"points: expected shape (N, {self.inputs}), got {points.shape}")
-        *hidden, last = self.layers
-        for layer in hidden:
+        return self.layers[-1](self.features(points))[:, 0]
+
+    def features(self, points: jax.Array) -> jax.Array:
+        """Output of the last hidden layer, shape (N, inputs) to (N, width): N is linear in it."""
+        for layer in list(self.layers)[:-1]:
             points = self.activation(layer(points))
-        return last(points)[:, 0]
+        return points
+
+
+class FourierMLP(nnx.Module):
+    """A perceptron of sines and cosines, N(ξ) = MLP(sin Bξ, cos Bξ), B fixed.
+
+    Frequencies below those of B are learned about as fast as these.
+
+    Args:
+        inputs: number of inputs.
+        frequencies: standard deviation of B ~ N(0, s²) in radians per unit of ξ, or B itself, shape
+            (inputs, features).
+        features: rows of B; 32 by default, not for a given B.
+        widths, activation, dtype, rngs: as for `MLP`.
+
+    Raises:
+        ValueError: if a size or scale is not positive, or B has the wrong shape.
+
+    Cost: of `MLP` with twice as many inputs as features.
+
+    Reference: Tancik et al. 2020, "Fourier features let networks learn high frequency functions in
+    low dimensional domains", NeurIPS, arXiv 2006.10739.
+
+    Example:
+        >>> network = FourierMLP(1, [[1.0, 2.0, 4.0]], rngs=nnx.Rngs(0))
+        >>> network(jnp.zeros((5, 1))).shape
+        (5,)
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        frequencies: Any,
+        *,
+        features: int | None = None,
+        widths: Sequence[int] = (64,),
+        activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.inputs = as_count("inputs", inputs)
+        if np.ndim(frequencies) == 0:
+            scale = _scale("frequencies", frequencies)
+            shape = self.inputs, as_count("features", 32 if features is None else features)
+            matrix = scale * jax.random.normal(rngs.params(), shape, dtype)
+        else:
+            matrix = jnp.asarray(frequencies, dtype)
+            if features is not None or matrix.ndim != 2 or len(matrix) != self.inputs:
+                raise ValueError(
+                    f"frequencies: expected a number, or an array ({self.inputs}, features) "
+                    f"without features=, got shape {matrix.shape} and features={features!r}"
+                )
+        self.frequencies = nnx.Variable(matrix)
+        count = 2 * matrix.shape[1]
+        self.perceptron = MLP(count, widths, activation=activation, dtype=dtype, rngs=rngs)
+
+    def __call__(self, points: jax.Array) -> jax.Array:
+        """N at `points`, shape (N, inputs) to (N,)."""
+        return self.perceptron(self._waves(points))
+
+    def features(self, points: jax.Array) -> jax.Array:
+        """Output of the last hidden layer, shape (N, inputs) to (N, width): N is linear in it."""
+        return self.perceptron.features(self._waves(points))
+
+    def _waves(self, points: jax.Array) -> jax.Array:
+        if points.ndim != 2 or points.shape[1] != self.inputs:
+            raise ValueError(f"points: expected shape (N, {self.inputs}), got {points.shape}")
+        angles = points @ self.frequencies[...]
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], 1)
+
+
+class MultiscaleMLP(nnx.Module):
+    """Perceptrons side by side, each of which sees the box stretched, N(ξ) = Σᵢ Nᵢ(αᵢξ).
+
+    Each learns its own band of frequencies, at the pace at which a plain one learns low ones.
+
+    Args:
+        inputs: number of inputs.
+        scales: αᵢ, one for each perceptron.
+        widths, activation, dtype, rngs: of each, as for `MLP`; sine is a good activation here.
+
+    Raises:
+        ValueError: if a size or scale is not positive.
+
+    Cost: that of `MLP` for each scale.
+
+    Reference: Liu, Cai, Xu 2020, "Multi-scale deep neural network (MscaleDNN) for solving
+    Poisson–Boltzmann equation in complex domains", Commun. Comput. Phys. 28, 1970–2001,
+    arXiv 2007.11207.
+
+    Example:
+        >>> network = MultiscaleMLP(2, (1, 2, 4), widths=(16,), rngs=nnx.Rngs(0))
+        >>> network.features(jnp.zeros((5, 2))).shape
+        (5, 48)
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        scales: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+        *,
+        widths: Sequence[int] = (32, 32),
+        activation: Callable[[jax.Array], jax.Array] = jnp.sin,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.scales = tuple(_scale("scales", scale) for scale in scales)
+        if not self.scales:
+            raise ValueError("scales: expected at least one, got none")
+        options: dict[str, Any] = {"activation": activation, "dtype": dtype, "rngs": rngs}
+        self.parts = nnx.List([MLP(inputs, widths, **options) for _ in self.scales])
+
+    def __call__(self, points: jax.Array) -> jax.Array:
+        """N at `points`, shape (N, inputs) to (N,)."""
+        values = [part(scale * points) for scale, part in zip(self.scales, self.parts, strict=True)]
+        return sum(values[1:], values[0])
+
+    def features(self, points: jax.Array) -> jax.Array:
+        """Outputs of all last hidden layers, shape (N, inputs) to (N, Σ widths)."""
+        pairs = zip(self.scales, self.parts, strict=True)
+        return jnp.concatenate([part.features(scale * points) for scale, part in pairs], 1)
 
 
 def split_network(model: nnx.Module) -> tuple[PureNetwork, Any]:

@@ -26,3 +26,4 @@ from solvers.relaxation.lines import LineRelaxation as LineRelaxation
 from solvers.solution import Solution as Solution
 from solvers.solution import SolveError as SolveError
 from solvers.solution import solve as solve
+from solvers.stepping import iterates as iterates

@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 
 from solvers.direct import FastDiagonalization
-from solvers.grid import Grid, is_traced, refuse
+from solvers.grid import Grid, is_traced
 from solvers.iteration import (
     Reason,
     has_succeeded,
@@ -24,6 +24,7 @@ from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
+from solvers.stepping import initial_guess
 
 
 class Solution(eqx.Module):
@@ -172,14 +173,8 @@ def solve(
     method = _pick(operator) if method is None else method
     if not isinstance(method, lx.AbstractLinearSolver):
         raise ValueError(f"method: expected a solver such as Jacobi(), got {method!r}")
-    options = {}
-    if initial is not None:
-        guess = problem.grid.restrict("initial", initial)
-        refuse("initial", guess, lambda x: False, "finite values")
-        options["y0"] = jax.lax.stop_gradient(guess)
-    elif isinstance(method, Multigrid) and method.full:
-        guess = problem.boundary_extension()[problem.grid.unknowns]
-        options["y0"] = jax.lax.stop_gradient(guess)
+    guess = initial_guess(problem, method, initial)
+    options = {} if guess is None else {"y0": guess}
     excess, balances = _balance(operator, b)
     if not is_traced(balances) and not bool(balances):
         raise ValueError(

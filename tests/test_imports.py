@@ -26,6 +26,7 @@ ORDER = (
     "relaxation",
     "direct",
     "multigrid",
+    "stepping",
     "solution",
     "spectrum",
     "hybrid",

@@ -1,13 +1,17 @@
-"""MLP: shapes, the three ways to draw its parameters, what it refuses."""
+"""Networks: shapes, the ways to draw their parameters, what they refuse."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
-from nets import MLP
+from nets import MLP, FourierMLP, MultiscaleMLP, RitzTraining
 from nets.networks import split_network
+from solvers import Grid, Poisson
 
 
 def parameters(network: nnx.Module) -> list[np.ndarray]:
@@ -80,3 +84,73 @@ def test_refuses_parameters_of_two_kinds() -> None:
     network.layers[0].bias.set_value(jnp.zeros(4, jnp.float64))
     with pytest.raises(ValueError, match="model: expected parameters of one floating-point type"):
         split_network(network)
+
+
+def test_fourier_features_are_fixed_and_in_order() -> None:
+    network = FourierMLP(2, [[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]], widths=(5,), rngs=nnx.Rngs(0))
+    x = jax.random.uniform(jax.random.key(1), (4, 2))
+    angles = x @ jnp.asarray([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]], x.dtype)
+    waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], 1)
+    np.testing.assert_allclose(network(x), network.perceptron(waves), atol=1e-6)
+    # Six waves to five neurons to one number; B is none of the parameters.
+    assert sum(p.size for p in parameters(network)) == 6 * 5 + 5 + 5 + 1
+
+
+def test_random_features_have_the_deviation_asked_for() -> None:
+    network = FourierMLP(1, 7.0, features=20_000, widths=(2,), rngs=nnx.Rngs(3))
+    assert np.std(network.frequencies[...]) == pytest.approx(7.0, rel=0.03)
+
+
+def test_the_parts_of_a_multiscale_network_see_the_box_stretched() -> None:
+    network = MultiscaleMLP(1, (1, 4), widths=(6,), rngs=nnx.Rngs(0))
+    x = jnp.linspace(-1, 1, 9, dtype=jnp.float32)[:, None]
+    expected = network.parts[0](x) + network.parts[1](4 * x)
+    np.testing.assert_allclose(network(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        MLP(2, (6, 4), rngs=nnx.Rngs(0)),
+        FourierMLP(2, 3.0, features=5, widths=(6,), rngs=nnx.Rngs(0)),
+        MultiscaleMLP(2, (1, 2), widths=(5,), rngs=nnx.Rngs(0)),
+    ],
+    ids=["MLP", "FourierMLP", "MultiscaleMLP"],
+)
+def test_the_output_is_linear_in_the_features_and_nonlinear_in_the_points(
+    network: MLP | FourierMLP | MultiscaleMLP,
+) -> None:
+    x = jax.random.uniform(jax.random.key(2), (40, 2), minval=-1.0)
+    features = jnp.concatenate([network.features(x), jnp.ones((40, 1), jnp.float32)], 1)
+    values = np.asarray(network(x))
+    fit = features @ jnp.linalg.lstsq(features, jnp.asarray(values))[0]
+    np.testing.assert_allclose(fit, values, atol=1e-4 * abs(values).max())
+    assert np.linalg.matrix_rank(np.asarray(features, float), tol=1e-5) > 4
+
+
+@pytest.mark.parametrize("kind", ["fourier", "multiscale"])
+def test_they_train(kind: str) -> None:
+    if kind == "fourier":
+        model: nnx.Module = FourierMLP(1, 6.0, features=8, widths=(16,), rngs=nnx.Rngs(0))
+    else:
+        model = MultiscaleMLP(1, (1, 4), widths=(16,), rngs=nnx.Rngs(0))
+    problem = Poisson(Grid(64), 1.0)
+    training = RitzTraining(problem, model, optimizer=optax.adam(1e-2), max_steps=200, every=100)
+    *_, last = training
+    assert training.energies[-1] < 0.8 * -1 / 24  # the least is −1/24, that of u = x(1 − x)/2
+    assert last.evaluate(problem.grid).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda r: FourierMLP(1, -1.0, rngs=r), "frequencies: expected a positive number"),
+        (lambda r: FourierMLP(2, [[1.0]], rngs=r), r"frequencies: expected a number, or an array"),
+        (lambda r: FourierMLP(1, [[1.0]], features=3, rngs=r), "without features="),
+        (lambda r: MultiscaleMLP(1, (), rngs=r), "scales: expected at least one"),
+        (lambda r: MultiscaleMLP(1, (1.0, 0.0), rngs=r), "scales: expected a positive number"),
+    ],
+)
+def test_bad_sizes_and_scales_are_named(build: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(nnx.Rngs(0))

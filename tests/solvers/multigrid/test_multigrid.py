@@ -79,7 +79,6 @@ def error_of(solution: Any, exact: Any) -> float:
 @pytest.mark.parametrize(
     ("names", "coefficients", "intervals", "pre"),
     [
-        ("DD-DD", "one", (62, 64), 1),
         ("DN-PP", "anisotropic", (61, 66), 1),
         ("DN-DD", "varying", (48, 36), 1),
         ("DD-NN-DD", "one", (24, 20, 22), 2),
@@ -100,8 +99,8 @@ def test_one_pass_of_full_multigrid_is_as_good_as_the_grid(
 
 
 def test_full_multigrid_stops_at_the_discretization_error() -> None:
-    case = Manufactured("DD-DN", "varying")
-    problem = case.problem(40, 44)
+    case = Manufactured("DD-DN", "anisotropic")
+    problem = case.problem(70, 76)
     method = Multigrid(full=True, error_fraction=0.05, rtol=1e-13)
     solution = solve(problem, method)
     never = eqx.tree_at(
@@ -121,8 +120,6 @@ def test_full_multigrid_stops_at_the_discretization_error() -> None:
 
 # As a preconditioner
 
-JUMPS = (30, 27)
-
 
 def jumps(x: Any, y: Any) -> Any:
     """Between 1 and 1e6 in a chequerboard that no coarse grid resolves."""
@@ -131,7 +128,7 @@ def jumps(x: Any, y: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("names", "intervals", "a"),
-    [("DD-DN", (12, 13), 1.0), ("NN-PP", (10, 11), 1.0), ("DN-PP", (11, 9), jumps)],
+    [("DD-DN", (12, 13), 1.0), ("NN-PP", (10, 11), 1.0), ("DN-PP", (8, 7), jumps)],
 )
 def test_the_preconditioner_is_symmetric_and_positive(
     names: str, intervals: tuple[int, ...], a: Any, monkeypatch: pytest.MonkeyPatch
@@ -152,27 +149,27 @@ def test_the_preconditioner_is_symmetric_and_positive(
     assert not operator.is_singular or abs(spectrum[0]) < 1e-12 * spectrum[-1]
 
 
-def test_krylov_methods_take_it_across_jumps() -> None:
-    """A contrast of 1e6 leaves a residual of 1e-7 to rounding, ε‖A‖‖u‖/‖b‖."""
-    problem = Poisson(Grid(JUMPS, boundary=sides("DN-PP")), 1.0, diffusion=jumps)
+def rough(x: Any, y: Any) -> Any:
+    """Independent from node to node, between 1e-2 and 1e2."""
+    del y
+    return jnp.asarray(10.0 ** np.random.default_rng(1).uniform(-2, 2, x.shape))
+
+
+@pytest.mark.parametrize(("a", "most"), [(jumps, 20), (rough, 30)])
+def test_media_that_jump_and_media_that_are_rough(a: Any, most: int) -> None:
+    """Galerkin couplings of either sign: without care for their sum cycles diverged in the second.
+
+    A contrast of 1e6 leaves a residual of 1e-7 to rounding, ε‖A‖‖u‖/‖b‖.
+    """
+    grid = Grid((47, 48), boundary=sides("NN-NN"))
+    problem = Poisson(grid, lambda x, y: jnp.cos(jnp.pi * x), diffusion=a)
     ours = solve(problem, ConjugateGradient(preconditioner=Multigrid(), rtol=1e-6))
     assert relative_residual(problem, ours) <= 1.1e-6
-    assert int(ours.num_steps) <= 20
-
-
-def test_a_medium_that_is_rough_from_node_to_node() -> None:
-    """Galerkin couplings of either sign: without care for their sum cycles diverged here."""
-    grid = Grid((63, 64), boundary=sides("NN-NN"))
-    numbers = np.random.default_rng(1)
-    x, _ = grid.coordinates()
-    a = jnp.asarray(10.0 ** numbers.uniform(-2, 2, grid.full_shape))
-    problem = Poisson(grid, jnp.cos(jnp.pi * x), diffusion=a)
-    method = ConjugateGradient(preconditioner=Multigrid(), rtol=1e-6)
-    assert int(solve(problem, method).num_steps) <= 30
+    assert int(ours.num_steps) <= most
 
 
 def test_lineax_takes_it_as_a_preconditioner() -> None:
-    problem = Poisson(Grid((30, 32)), 1.0, diffusion=lambda x, y: 1 + 9 * x * y)
+    problem = Poisson(Grid((70, 72)), 1.0)
     operator, b = problem.operator, problem.rhs
     options = {"preconditioner": as_preconditioner(Multigrid(), operator)}
     scale = 1e-8 * float(abs(b).max())

@@ -124,9 +124,7 @@ def test_it_follows_the_operator_across_a_jump() -> None:
 @pytest.mark.parametrize(
     ("names", "sizes", "reaction"),
     [
-        ("PP", (13,), 0.3),  # 7 coarse nodes,
-        ("PP", (16,), 0.0),  # 8,
-        ("PP", (18,), 0.3),  # 9
+        ("PP", (13,), 0.3),  # 7 coarse nodes
         ("PP", (22,), 0.0),  # and 11
         ("PP-DN", (14, 7), 0.0),
         ("NN-PP", (6, 16), 0.0),
