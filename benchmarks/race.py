@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers import ConjugateGradient, FastDiagonalization, solve
 from solvers.gallery import Case
-from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.handover import smoothed
 from solvers.hybrid.price import run_steps
 from solvers.snapshots import Snapshot
 
@@ -170,9 +170,9 @@ def relax_from(
 ) -> Track:
     """Hand `snapshot` over to `method`: training, evaluation and smoothing charged."""
     problem = ref.case.problem
-    jax.block_until_ready(initial_guess(problem, snapshot.evaluate(problem.grid)))
+    jax.block_until_ready(smoothed(problem, snapshot.evaluate(problem.grid)))
     begin = time.perf_counter()
-    guess = jax.block_until_ready(initial_guess(problem, snapshot.evaluate(problem.grid)))
+    guess = jax.block_until_ready(smoothed(problem, snapshot.evaluate(problem.grid)))
     handed_over = snapshot.seconds + time.perf_counter() - begin
     track = Track(label, handed_over=handed_over, details={"handoff_step": snapshot.step})
     return relax(ref, method, track, guess, **options)

@@ -34,7 +34,7 @@ from solvers import (
     optimal_over_relaxation,
 )
 from solvers.hybrid import HybridPlan
-from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.handover import smoothed
 from solvers.hybrid.price import price_of
 from solvers.snapshots import Snapshot
 
@@ -165,7 +165,7 @@ def _handoffs(ref: Reference, method: Any, kept: list[Snapshot]) -> dict[str, Sn
     candidates = [snapshot for snapshot in kept if snapshot.step > 0]
 
     def total(snapshot: Snapshot) -> float:
-        guess = initial_guess(problem, snapshot.evaluate(problem.grid))
+        guess = smoothed(problem, snapshot.evaluate(problem.grid))
         return snapshot.seconds + price.remaining(guess).seconds
 
     good = min(candidates, key=total)

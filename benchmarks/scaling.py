@@ -22,7 +22,7 @@ from benchmarks.rows import (
 )
 from nets import RitzTraining
 from solvers import Hybrid, SpectralHandoff, gallery
-from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.handover import smoothed
 from solvers.hybrid.price import measure_step
 from solvers.snapshots import Snapshot
 
@@ -177,7 +177,7 @@ def _totals(
     totals = {0: relaxing(jnp.zeros_like(ref.exact), 0.0, 2 * scheduler)}
     by_step = {snapshot.step: snapshot for snapshot in replay.snapshots}
     for done, step in enumerate(HANDOFFS, 2):
-        guess = initial_guess(problem, by_step[step].evaluate(problem.grid))
+        guess = smoothed(problem, by_step[step].evaluate(problem.grid))
         limit = 2 * min(scheduler, *totals.values())
         charged = step * replay.step_seconds + looks
         totals[step] = relaxing(guess, charged, limit) if charged < limit else np.inf

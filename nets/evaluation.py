@@ -1,4 +1,4 @@
-"""A network's u on all nodes of a grid, compiled once for each grid."""
+"""A network's u and its features on all nodes of a grid, compiled once for each grid."""
 
 from functools import partial
 from typing import Any
@@ -28,17 +28,32 @@ class Evaluation:
         problem: the equation and its data.
         boundary: G and d.
         network: N.
+        features: of its last hidden layer, (N, inputs) to (N, k); None where it has none.
     """
 
-    def __init__(self, problem: Poisson, boundary: BoundaryTreatment, network: PureNetwork):
+    def __init__(
+        self,
+        problem: Poisson,
+        boundary: BoundaryTreatment,
+        network: PureNetwork,
+        features: PureNetwork | None = None,
+    ):
         self._problem, self._boundary, self._network = problem, boundary, network
+        self._feature_map = features
         self._ready: dict[Any, tuple[Ansatz, Any]] = {}
+        self._ready_features: dict[Any, Any] = {}
 
-    def is_ready(self, grid: Grid) -> bool:
-        """Whether the program for `grid` is compiled."""
-        return _key(grid) in self._ready
+    @property
+    def has_features(self) -> bool:
+        """Whether the network has features to show."""
+        return self._feature_map is not None
 
-    def prepare(self, params: Any, grid: Grid) -> None:
+    def is_ready(self, grid: Grid, *, features: bool = False) -> bool:
+        """Whether the program for `grid` is compiled, that for its features too if asked for."""
+        key = _key(grid)
+        return key in self._ready and (not features or key in self._ready_features)
+
+    def prepare(self, params: Any, grid: Grid, *, features: bool = False) -> None:
         """Work out the ansatz on the nodes of `grid`, and compile.
 
         Raises:
@@ -52,9 +67,10 @@ class Evaluation:
             )
         points = node_points(grid)
         ansatz = ansatz_at(self._problem, self._boundary, grid, points, gradients=False)
-        program = jax.jit(partial(self._field, grid)).lower(params, ansatz).compile()
-        jax.block_until_ready(program(params, ansatz))  # memory and threads, before anyone looks
-        self._ready[_key(grid)] = ansatz, program
+        self._ready[_key(grid)] = ansatz, _compiled(partial(self._field, grid), params, ansatz)
+        if features:
+            program = _compiled(partial(self._feature_fields, grid), params, ansatz)
+            self._ready_features[_key(grid)] = program
 
     def __call__(self, params: Any, grid: Grid) -> jax.Array:
         """u on all nodes, shape `grid.full_shape`."""
@@ -62,6 +78,17 @@ class Evaluation:
             self.prepare(params, grid)
         ansatz, program = self._ready[_key(grid)]
         return program(params, ansatz)
+
+    def features(self, params: Any, grid: Grid) -> jax.Array:
+        """d·φ₁ … d·φ_k on all nodes, shape (k, *grid.full_shape)."""
+        if not self.is_ready(grid, features=True):
+            self.prepare(params, grid, features=True)
+        return self._ready_features[_key(grid)](params, self._ready[_key(grid)][0])
+
+    def _feature_fields(self, grid: Grid, params: Any, ansatz: Ansatz) -> jax.Array:
+        assert self._feature_map is not None
+        values = _in_blocks(partial(self._feature_map, cast(params, grid.dtype)), ansatz.inputs)
+        return (ansatz.factor[None] * values.T).reshape(-1, *grid.full_shape)
 
     def _field(self, grid: Grid, params: Any, ansatz: Ansatz) -> jax.Array:
         network = partial(self._network, cast(params, grid.dtype))
@@ -71,16 +98,23 @@ class Evaluation:
         return u
 
 
+def _compiled(function: Any, params: Any, ansatz: Ansatz) -> Any:
+    program = jax.jit(function).lower(params, ansatz).compile()
+    jax.block_until_ready(program(params, ansatz))  # memory and threads, before anyone looks
+    return program
+
+
 def _key(grid: Grid) -> tuple[Any, ...]:
     return grid.intervals, grid.full_shape, grid.lower, grid.upper, grid.dtype
 
 
 def _in_blocks(network: Network, inputs: jax.Array) -> jax.Array:
-    """The network at (N, inputs) points, at most `BLOCK` of them at a time."""
+    """A function of (N, inputs) points, at most `BLOCK` of them at a time."""
     number, size = inputs.shape
     blocks = -(-number // BLOCK)
     if blocks == 1:
         return network(inputs)
     each = -(-number // blocks)
     padded = jnp.pad(inputs, ((0, blocks * each - number), (0, 0)))
-    return jax.lax.map(network, padded.reshape(blocks, each, size)).reshape(-1)[:number]
+    values = jax.lax.map(network, padded.reshape(blocks, each, size))
+    return values.reshape(-1, *values.shape[2:])[:number]

@@ -239,6 +239,20 @@ def split_network(model: nnx.Module) -> tuple[PureNetwork, Any]:
     return network, params
 
 
+def split_features(model: nnx.Module) -> PureNetwork | None:
+    """The model's last-layer features as a pure function: (N, inputs) to (N, k); None without."""
+    if not hasattr(model, "features"):
+        return None
+    graph, _, rest = nnx.split(model, nnx.Param, ...)
+    rest = nnx.as_pure(rest)
+
+    def features(params: Any, inputs: jax.Array) -> jax.Array:
+        model: Any = nnx.merge(graph, params, cast(rest, precision(params)))
+        return model.features(inputs)
+
+    return features
+
+
 def precision(params: Any) -> np.dtype:
     """Give the one floating-point type of all parameters, or raise a `ValueError`."""
     kinds = {np.dtype(leaf.dtype) for leaf in jax.tree.leaves(params)}

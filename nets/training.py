@@ -14,7 +14,7 @@ from flax import nnx
 from nets.ansatz import input_size
 from nets.boundaries import BoundaryTreatment, HardBoundary
 from nets.evaluation import Evaluation
-from nets.networks import precision, split_network
+from nets.networks import precision, split_features, split_network
 from nets.optimizers import has_stalled
 from nets.quadrature import Quadrature
 from nets.ritz import RitzLoss, ritz_energy
@@ -100,7 +100,7 @@ class RitzTraining:
         dtype = precision(params)
         self._check_network(input_size(problem.grid), dtype)
         self._energy = ritz_energy(problem, boundary=boundary, quadrature=quadrature, dtype=dtype)
-        self._evaluation = Evaluation(problem, boundary, self._network)
+        self._evaluation = Evaluation(problem, boundary, self._network, split_features(model))
         self._program: Any = None
         self.chunk_seconds: list[float] = []
         self.energies: list[float] = []
@@ -150,16 +150,24 @@ class RitzTraining:
             snapshot, _ = self._advance(snapshot, factors[start : start + self.every])
         return snapshot
 
-    def prepare(self, grid: Grid) -> None:
-        """Compile the steps and the evaluation on `grid` now, charged to `compile_seconds`."""
+    def prepare(self, grid: Grid, *, features: bool = False) -> None:
+        """Compile the steps and the evaluation on `grid` now, charged to `compile_seconds`.
+
+        Args:
+            grid: where snapshots are to be evaluated.
+            features: whether their features are, too.
+        """
         self._compile_steps()
-        if not self._evaluation.is_ready(grid):
+        features = features and self._evaluation.has_features
+        if not self._evaluation.is_ready(grid, features=features):
             start = self._clock()
-            self._evaluation.prepare(self._start.params, grid)
+            self._evaluation.prepare(self._start.params, grid, features=features)
             self.compile_seconds += self._clock() - start
 
     def _snapshot(self, state: TrainingState, seconds: float) -> Snapshot:
-        return Snapshot(state.step, seconds, partial(self._evaluation, state.params), state)
+        evaluation = self._evaluation
+        features = partial(evaluation.features, state.params) if evaluation.has_features else None
+        return Snapshot(state.step, seconds, partial(evaluation, state.params), state, features)
 
     def _check_network(self, size: int, dtype: Any) -> None:
         points = jax.ShapeDtypeStruct((3, size), dtype)

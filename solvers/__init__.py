@@ -6,7 +6,10 @@ from solvers.direct import FastDiagonalization as FastDiagonalization
 from solvers.grid import Boundary as Boundary
 from solvers.grid import Grid as Grid
 from solvers.hybrid import FixedHandoff as FixedHandoff
+from solvers.hybrid import Galerkin as Galerkin
+from solvers.hybrid import Guess as Guess
 from solvers.hybrid import Hybrid as Hybrid
+from solvers.hybrid import ScaledGuess as ScaledGuess
 from solvers.hybrid import SpectralHandoff as SpectralHandoff
 from solvers.hybrid import advise as advise
 from solvers.iteration import Reason as Reason

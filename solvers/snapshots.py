@@ -17,12 +17,16 @@ class Snapshot(NamedTuple):
         evaluate: `evaluate(grid)` gives u on all nodes of `grid`, shape `grid.full_shape`, in the
             grid's precision. It does the work when called, and whoever calls it pays for it.
         state: whatever the training needs to go on from here; an immutable pytree.
+        features: `features(grid)` gives functions of which u is nearly a linear combination, such
+            as a network's last hidden layer, on all nodes, shape (k, *grid.full_shape), 0 on
+            Dirichlet sides; None if the training has none to give. Lazy, like `evaluate`.
     """
 
     step: int
     seconds: float
     evaluate: Callable[[Grid], jax.Array]
     state: Any = None
+    features: Callable[[Grid], jax.Array] | None = None
 
 
 @runtime_checkable

@@ -2,6 +2,9 @@
 
 from solvers.hybrid.advice import Advice as Advice
 from solvers.hybrid.advice import advise as advise
+from solvers.hybrid.handover import Galerkin as Galerkin
+from solvers.hybrid.handover import Guess as Guess
+from solvers.hybrid.handover import ScaledGuess as ScaledGuess
 from solvers.hybrid.hybrid import Hybrid as Hybrid
 from solvers.hybrid.hybrid import HybridPlan as HybridPlan
 from solvers.hybrid.hybrid import HybridSolution as HybridSolution

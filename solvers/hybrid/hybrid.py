@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.handover import Guess, Handover, smoothed
 from solvers.hybrid.price import Clock, price_of
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session
@@ -94,6 +94,8 @@ class Hybrid:
         method: the solver that gets the guess; `Jacobi` and `GaussSeidel` are priced by modes,
             others by one timed solve.
         scheduler: `SpectralHandoff` or `FixedHandoff`, or any with their `decide`.
+        handover: `Guess()`, the output; `ScaledGuess()`, never worse than zero; `Galerkin()`, the
+            best combination of output and last-layer features. Its cost is part of every look.
         clock: seconds; for looks, handover and relaxation. The training measures itself.
 
     Example:
@@ -115,12 +117,14 @@ class Hybrid:
         method: lx.AbstractLinearSolver,
         scheduler: Scheduler | None = None,
         *,
+        handover: Handover = Guess(),
         clock: Clock = time.perf_counter,
     ):
         if not isinstance(method, lx.AbstractLinearSolver):
             raise ValueError(f"method: expected a solver such as Jacobi(), got {method!r}")
         self.method = method
         self.scheduler = SpectralHandoff() if scheduler is None else scheduler
+        self.handover = handover
         self.clock = clock
 
     def plan(self, problem: Poisson, training: Iterable[Snapshot]) -> HybridPlan:
@@ -129,7 +133,7 @@ class Hybrid:
         start = self.clock()
         price = price_of(problem, self.method, target=self.scheduler.target, clock=self.clock)
         planning = self.clock() - start - price.compile_seconds
-        session = Session(problem, price, training, self.clock, planning)
+        session = Session(problem, price, training, self.clock, planning, self.handover)
         handoff = self.scheduler.decide(session)
         costs = Costs(
             planning=session.planning_seconds,
@@ -147,7 +151,8 @@ class Hybrid:
         Args:
             problem: what to solve.
             training: any iterable of snapshots, such as `nets.RitzTraining`. One with a
-                `prepare(grid)` compiles itself there first; one with `cool_down` is cooled down.
+                `prepare(grid, features=…)` compiles itself first; one with `cool_down` is cooled
+                down.
             throw: as in `solve`.
         """
         plan = self.plan(problem, training)
@@ -162,10 +167,12 @@ class Hybrid:
         """Compile all that is to run, so that what is charged is work; give the seconds."""
         start = self.clock()
         if hasattr(training, "prepare"):
-            training.prepare(problem.grid)
+            training.prepare(problem.grid, features=self.handover.needs_features)
+            # One that compiles itself can be started again; its first snapshot costs no training.
+            jax.block_until_ready(self.handover.start(problem, next(iter(training))))
         method: Any = self.method
         if isinstance(method, AbstractIteration):
             method = with_budget(method, 0)
-        zero = initial_guess(problem, jnp.zeros_like(problem.rhs))
+        zero = smoothed(problem, jnp.zeros_like(problem.rhs))
         jax.block_until_ready(solve(problem, method, initial=zero, throw=False).value)
         return self.clock() - start

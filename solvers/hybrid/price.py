@@ -209,7 +209,7 @@ class RelaxationPrice:
 class TimedPrice:
     """Price of a method that hardly profits from a guess: one solve, timed.
 
-    A direct solver takes what it takes; conjugate gradients lose a few steps at best.
+    A direct solver takes what it takes; multigrid and conjugate gradients lose a few steps at best.
     """
 
     def __init__(self, problem: Poisson, method: Any, target: float | None, clock: Clock):

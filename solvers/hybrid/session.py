@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.handover import Guess, Handover
 from solvers.hybrid.price import Clock, Price, RelaxationPrice, TimedPrice
 from solvers.problems import Poisson
 from solvers.snapshots import CoolableTraining, Snapshot
@@ -46,7 +46,9 @@ class Session:
         training: Iterable[Snapshot],
         clock: Clock,
         planning_seconds: float = 0.0,
+        handover: Handover = Guess(),
     ):
+        self._handover = handover
         self.problem, self._price, self._training, self._clock = problem, price, training, clock
         self.trace: list[Look] = []
         self.training_seconds = 0.0
@@ -68,9 +70,9 @@ class Session:
             yield snapshot
 
     def look(self, snapshot: Snapshot) -> tuple[Look, jax.Array]:
-        """Evaluate a snapshot, smooth it and price it; also gives the smoothed guess."""
+        """Work out what a snapshot would hand over, and price it; also gives that start."""
         start = self._clock()
-        guess = initial_guess(self.problem, snapshot.evaluate(self.problem.grid))
+        guess = self._handover.start(self.problem, snapshot)
         price = self._price.remaining(guess)
         self.looking_seconds += self._clock() - start
         look = Look(snapshot.step, self.seconds, *price)

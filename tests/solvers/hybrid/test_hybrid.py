@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from solvers import FixedHandoff, Grid, Hybrid, Jacobi, SpectralHandoff, gallery, solve
-from solvers.hybrid.handover import initial_guess
+from solvers.hybrid.handover import smoothed
 from solvers.hybrid.price import Price
 from solvers.hybrid.session import Session
 from solvers.snapshots import CoolableTraining, Snapshot
@@ -71,7 +71,7 @@ class Cooling:
 def session_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sessions with told prices; smoothing is left out so that a guess keeps its number."""
     monkeypatch.setattr(
-        "solvers.hybrid.session.initial_guess",
+        "solvers.hybrid.handover.smoothed",
         lambda problem, field: problem.grid.restrict("u", field),
     )
 
@@ -225,8 +225,7 @@ def test_a_plan_relaxes_nothing() -> None:
 def test_handover_removes_the_rough_error_that_rounding_leaves() -> None:
     grid = Grid(128, -1.0, 1.0)
     rounded = EXACT.astype(jnp.float32).astype(grid.dtype)
-    smoothed = initial_guess(PROBLEM, rounded)
-    error = smoothed - EXACT[grid.unknowns]
+    error = smoothed(PROBLEM, rounded) - EXACT[grid.unknowns]
     modes = jnp.abs(
         jnp.fft.rfft(jnp.concatenate([jnp.zeros(1), error, jnp.zeros(1), -error[::-1]]))
     )
