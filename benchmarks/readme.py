@@ -90,7 +90,7 @@ def multigrid_table(results: dict[str, Any]) -> str:
     labels = {solver: row["label"] for (_, _, solver), row in rows.items()}
     for solver in ("multigrid", "multigrid_cg", "cg", "direct", "pyamg", "sine"):
         found = [rows.get((case, n, solver)) for case, n in cases.items()]
-        cells = [_cell(row and row["status"] == "converged" and row["seconds"]) for row in found]
+        cells = [_cell(_seconds(row)) for row in found]
         lines.append(f"| {labels[solver]} | {' | '.join(cells)} |")
     environment = results["environment"]
     versions, device = environment["versions"], environment["device"]
@@ -100,6 +100,11 @@ def multigrid_table(results: dict[str, Any]) -> str:
         "and the set-up of the last two apart, ours in; – not for this case, or not converged."
     )
     return "\n".join([*lines, "", notes, "", *_answers(results["verdict"])])
+
+
+def _seconds(row: dict[str, Any] | None) -> float | None:
+    """Of a row that is there and has converged."""
+    return row["seconds"] if row is not None and row["status"] == "converged" else None
 
 
 def _power(case: str) -> str:
@@ -129,9 +134,8 @@ def renewed(readme: str, name: str, results: dict[str, Any]) -> str:
     return f"{before}{begin}\n{TABLES[name](results)}\n{end}{after}"
 
 
-def _cell(number: float | bool | None) -> str:
-    """A number, or a dash where there is none (a bool stands for no number)."""
-    return "–" if number is None or isinstance(number, bool) else f"{number:.3g}"
+def _cell(number: float | None) -> str:
+    return "–" if number is None else f"{number:.3g}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

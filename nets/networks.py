@@ -229,28 +229,26 @@ def split_network(model: nnx.Module) -> tuple[PureNetwork, Any]:
         >>> network(params, jnp.zeros((3, 1))).shape
         (3,)
     """
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
-    params, rest = nnx.as_pure(params), nnx.as_pure(rest)
+    _, params, _ = nnx.split(model, nnx.Param, ...)
+    params = nnx.as_pure(params)
     precision(params)
-
-    def network(params: Any, inputs: jax.Array) -> jax.Array:
-        return nnx.merge(graph, params, cast(rest, precision(params)))(inputs)  # type: ignore
-
-    return network, params
+    return _pure(model, "__call__"), params
 
 
 def split_features(model: nnx.Module) -> PureNetwork | None:
     """The model's last-layer features as a pure function: (N, inputs) to (N, k); None without."""
-    if not hasattr(model, "features"):
-        return None
+    return _pure(model, "features") if hasattr(model, "features") else None
+
+
+def _pure(model: nnx.Module, method: str) -> PureNetwork:
+    """A method of the model as a function of parameters and inputs."""
     graph, _, rest = nnx.split(model, nnx.Param, ...)
     rest = nnx.as_pure(rest)
 
-    def features(params: Any, inputs: jax.Array) -> jax.Array:
-        model: Any = nnx.merge(graph, params, cast(rest, precision(params)))
-        return model.features(inputs)
+    def function(params: Any, inputs: jax.Array) -> jax.Array:
+        return getattr(nnx.merge(graph, params, cast(rest, precision(params))), method)(inputs)
 
-    return features
+    return function
 
 
 def precision(params: Any) -> np.dtype:

@@ -95,9 +95,7 @@ def energy_natural_gradient(
         del updates, others
         if not isinstance(value_fn, RitzLoss) or params is None:
             raise ValueError("value_fn: the natural gradient needs a RitzLoss, and params")
-        flat, unravel = ravel_pytree(params)
-        step, state = _descend(value_fn, params, flat, unravel, state, trials)
-        return unravel(step), state
+        return _descend(value_fn, params, state, trials)
 
     return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
 
@@ -111,15 +109,11 @@ class _Trial(NamedTuple):
 
 
 def _descend(
-    loss: RitzLoss,
-    params: Any,
-    flat: jax.Array,
-    unravel: Any,
-    state: NaturalGradientState,
-    most: int,
-) -> tuple[jax.Array, NaturalGradientState]:
+    loss: RitzLoss, params: Any, state: NaturalGradientState, most: int
+) -> tuple[Any, NaturalGradientState]:
     """Linearise once, and try steps until one lowers the energy."""
     energy = loss.energy
+    flat, unravel = ravel_pytree(params)
     q, J = loss.features(params), loss.jacobian(params)
     slope = (energy.curvature(q) - energy.loads).reshape(-1)
     HJ = jax.vmap(energy.curvature, -1, -1)(J).reshape(-1, flat.size)
@@ -161,7 +155,7 @@ def _descend(
     first = _Trial(jnp.zeros_like(flat), state.damping, state.growth, none, none > 0)
     last = jax.lax.while_loop(goes_on, attempt, first)
     has_stalled = ~last.has_succeeded & (last.damping > LARGEST)
-    return last.step, NaturalGradientState(last.damping, last.growth, has_stalled)
+    return unravel(last.step), NaturalGradientState(last.damping, last.growth, has_stalled)
 
 
 class InTurnState(NamedTuple):

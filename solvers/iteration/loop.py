@@ -114,7 +114,7 @@ def _run(
 
     def looked(loop: _Loop, step: jax.Array) -> tuple[_Loop, Any, jax.Array]:
         found, size = method.norms(goal.operator, setup, b, loop.carry)
-        loop = _look(method.patience, loop, step, found)
+        loop = _look(method, loop, step, found)
         return loop, *_judge(goal, loop, size, method.is_done(setup, loop.carry))
 
     zero, first = jnp.zeros((), jnp.int32), goal.first_norm
@@ -153,7 +153,7 @@ def _hold(carry: Any, steps: jax.Array) -> Any:
     return jax.lax.fori_loop(0, jnp.minimum(steps, 0), change, carry)
 
 
-def _look(patience: int, loop: _Loop, step: jax.Array, found: jax.Array) -> _Loop:
+def _look(method: "AbstractIteration", loop: _Loop, step: jax.Array, found: jax.Array) -> _Loop:
     """Enter what was found at `step` into the books.
 
     A window without progress over the one before is a stall. The first residuals may well rise, and
@@ -163,7 +163,7 @@ def _look(patience: int, loop: _Loop, step: jax.Array, found: jax.Array) -> _Loo
     looks = loop.looks + 1
     best = jnp.minimum(loop.best, found)
     is_end = looks == loop.window_end
-    window = jnp.maximum(patience, looks // 4)
+    window = jnp.maximum(method.patience, looks // 4)
     return _Loop(
         carry=loop.carry,
         step=step,
@@ -172,7 +172,7 @@ def _look(patience: int, loop: _Loop, step: jax.Array, found: jax.Array) -> _Loo
         best=jnp.where(is_end, jnp.inf, best),
         before=jnp.where(is_end, best, loop.before),
         window_end=jnp.where(is_end, looks + window, loop.window_end),
-        stalled=is_end & (best >= loop.before),
+        stalled=is_end & (best >= method.progress * loop.before),
         history=history.record(loop.history, looks, step, found),
     )
 

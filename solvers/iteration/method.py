@@ -45,6 +45,9 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     check_every: eqx.AbstractVar[int]
     # Looks without progress, near the floor of the precision, after which a solve has stagnated.
     patience: ClassVar[int] = 16
+    # What share of the least residual before a window has to be undercut for progress: rounding
+    # gives a per cent by chance, which for a slow method may be all that it gains.
+    progress: ClassVar[float] = 1.0
     # Whether a step can overwrite what it reads; false where it needs neighbours' old values.
     works_in_place: eqx.AbstractClassVar[bool]
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from solvers.multigrid.axis import Axis
 from solvers.multigrid.blocks import Blocks, Parity, flipped, pad, parities, shift, split
+from solvers.multigrid.stacked import Offset
 from solvers.operators import EllipticOperator
-
-Offset = tuple[int, ...]
 
 
 class Level(eqx.Module):

@@ -112,6 +112,7 @@ class Multigrid(AbstractIteration):
     check_every: int = eqx.field(static=True)
     works_in_place: ClassVar[bool] = True
     patience: ClassVar[int] = 2
+    progress: ClassVar[float] = 0.97
 
     def __init__(
         self,
