@@ -2,9 +2,11 @@
 
 from solvers import gallery as gallery
 from solvers import spectrum as spectrum
+from solvers.deflation import Deflated as Deflated
 from solvers.direct import FastDiagonalization as FastDiagonalization
 from solvers.grid import Boundary as Boundary
 from solvers.grid import Grid as Grid
+from solvers.hybrid import Deflation as Deflation
 from solvers.hybrid import FixedHandoff as FixedHandoff
 from solvers.hybrid import Galerkin as Galerkin
 from solvers.hybrid import Guess as Guess

@@ -192,7 +192,7 @@ def solve(
     if any(map(is_traced, jax.tree.leaves((solution, failed)))):
         return solution.reason.error_if(solution, failed)
     if bool(failed):
-        raise SolveError(_explain(solution, method, b), solution) from None
+        raise SolveError(explain_failure(solution, method, b), solution) from None
     return solution
 
 
@@ -283,7 +283,7 @@ def _statistics(
     return found | {"num_steps": num_steps, "reason": reason}
 
 
-def _explain(solution: Solution, method: Any, b: jax.Array) -> str:
+def explain_failure(solution: Solution, method: Any, b: jax.Array) -> str:
     """Say how far the solve came, and how long it would have taken."""
     steps, norms = solution.history()
     scale = float(solution.grid.norm(b))

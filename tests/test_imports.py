@@ -24,6 +24,7 @@ ORDER = (
     "iteration",
     "krylov",
     "relaxation",
+    "deflation",
     "direct",
     "multigrid",
     "stepping",

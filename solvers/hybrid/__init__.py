@@ -2,6 +2,7 @@
 
 from solvers.hybrid.advice import Advice as Advice
 from solvers.hybrid.advice import advise as advise
+from solvers.hybrid.handover import Deflation as Deflation
 from solvers.hybrid.handover import Galerkin as Galerkin
 from solvers.hybrid.handover import Guess as Guess
 from solvers.hybrid.handover import ScaledGuess as ScaledGuess

@@ -32,8 +32,12 @@ class Row(NamedTuple):
     basis: str
 
 
+# Seconds below which no network has learned anything on any device, compiled and warm.
+LEAST_TRAINING = 0.2
+
+
 class Advice(NamedTuple):
-    """Solvers ranked by predicted seconds, the quickest first; printing gives the table."""
+    """Solvers ranked by predicted seconds, the quickest first; printing gives table and verdict."""
 
     rows: list[Row]
 
@@ -41,11 +45,27 @@ class Advice(NamedTuple):
     def best(self) -> Row:
         return self.rows[0]
 
+    @property
+    def is_training_pointless(self) -> bool:
+        """Whether the quickest solver is done before a network can have learned anything."""
+        return self.best.seconds <= LEAST_TRAINING
+
+    @property
+    def verdict(self) -> str:
+        """What to do, in words."""
+        best = f"{self.best.name} solves this in {self.best.seconds:.2g} s"
+        if self.is_training_pointless:
+            return (
+                f"Do not train: {best}, and no network has learned anything after "
+                f"{LEAST_TRAINING} s. A hybrid can only shorten a relaxation that has to be one."
+            )
+        return f"{best}; a hybrid has to beat that, its training included."
+
     def __str__(self) -> str:
         lines = [f"{'solver':<46} {'seconds':>10} {'steps':>10}  from"]
         for row in self.rows:
             lines.append(f"{row.name:<46} {row.seconds:10.3g} {row.steps:10.3g}  {row.basis}")
-        return "\n".join(lines)
+        return "\n".join([*lines, self.verdict])
 
 
 def advise(
@@ -57,13 +77,13 @@ def advise(
 ) -> Advice:
     """Rank the solvers by the seconds they would need for `problem` on this device.
 
-    Relaxations are priced by modes from the zero guess, the others by one timed solve. It tells
-    before any training whether there is anything to win; it changes nothing.
+    Relaxations and multigrid are priced by modes from the zero guess, the others by one timed
+    solve. It tells before any training whether there is anything to win; it changes nothing.
 
     Args:
         problem: what is to be solved.
         rtol: relative residual wanted.
-        target: None, or the algebraic error relative to max|u| that relaxations are priced for.
+        target: None, or the algebraic error relative to max|u| that these are priced for.
         clock: seconds.
 
     Cost: a few solves by the quick methods and some thousand sweeps by the slow ones, and
@@ -104,7 +124,7 @@ def _methods(problem: Poisson, rtol: float) -> list[tuple[str, Any]]:
 def _row(problem: Poisson, name: str, method: Any, target: float | None, clock: Clock) -> Row:
     price = price_of(problem, method, target=target, clock=clock)
     left = price.remaining(jnp.zeros_like(problem.rhs))
-    basis = f"its modes, {price.step_seconds * 1e6:.3g} µs a sweep"
+    basis = f"its modes, {price.step_seconds * 1e6:.3g} µs a step"
     if isinstance(price, TimedPrice):
         basis = "a timed solve"
     return Row(name, method, left.seconds, left.steps, f"{basis}, on {jax.default_backend()}")

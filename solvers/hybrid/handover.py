@@ -1,23 +1,36 @@
-"""How what a training has learned becomes the start of a solver."""
+"""How what a training has learned enters a solver."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 
-from solvers.iteration import without_mean
+from solvers import transforms
+from solvers.deflation import Deflated, corrected, energy_basis
+from solvers.grid import Grid, as_count
+from solvers.iteration import AbstractIteration, without_mean
+from solvers.krylov import ConjugateGradient
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
+from solvers.relaxation.chebyshev import Chebyshev
+from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
+from solvers.relaxation.lines import LineRelaxation
 from solvers.snapshots import Snapshot
 
 SMOOTHING_SWEEPS = 2
+Relaxation = Jacobi | GaussSeidel | Chebyshev | LineRelaxation
+# Gives the seconds that a step of a method takes here.
+Measure = Callable[[AbstractIteration], float]
 
 
 class Handover(Protocol):
-    """A way to start from a snapshot."""
+    """A way to go over from a training to a solver."""
 
     @property
     def needs_features(self) -> bool:
@@ -26,6 +39,16 @@ class Handover(Protocol):
 
     def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
         """Values at the unknowns, shape `grid.shape`, without rounding in the roughest modes."""
+        ...
+
+    def solver(
+        self,
+        problem: Poisson,
+        snapshot: Snapshot,
+        method: lx.AbstractLinearSolver,
+        measure: Measure,
+    ) -> lx.AbstractLinearSolver:
+        """The solver that goes on from there: `method`, or what becomes of it."""
         ...
 
 
@@ -39,15 +62,18 @@ class Guess:
         """Values at the unknowns."""
         return smoothed(problem, snapshot.evaluate(problem.grid))
 
+    def solver(self, problem: Any, snapshot: Any, method: Any, measure: Any) -> Any:
+        """The method as it is."""
+        del problem, snapshot, measure
+        return method
+
 
 @dataclass(frozen=True)
-class ScaledGuess:
+class ScaledGuess(Guess):
     """The multiple of the smoothed output of least residual, which is never above that of zero.
 
     α = ⟨A u, b⟩/‖A u‖².
     """
-
-    needs_features = False
 
     def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
         """Values at the unknowns."""
@@ -63,25 +89,108 @@ class Galerkin:
     u + Vᵀc is handed over, smoothed: its error is never above that of u, or of zero, in the energy
     norm. Directions that rounding cannot tell apart are left out.
 
-    Raises:
-        ValueError: if the training's snapshots have no features.
+    Args:
+        modes: of the lowest sines or cosines per axis, modes^ndim in all, put beside the features.
+        features: whether to take the features; without them `modes` must be at least 1.
 
-    Cost: k applications of A, k²N multiplications, and an eigenvalue problem of size k.
+    Raises:
+        ValueError: if features are wanted and the training's snapshots have none.
+
+    Cost: 2k applications of A, 4k²N multiplications, and two eigenvalue problems of size k.
     """
 
-    needs_features = True
+    modes: int = 0
+    features: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.modes, bool) or not isinstance(self.modes, int) or self.modes < 0:
+            raise ValueError(f"modes: expected an integer of at least 0, got {self.modes!r}")
+        if self.modes == 0 and not self.features:
+            raise ValueError("modes: expected at least 1 without features, got 0")
+
+    @property
+    def needs_features(self) -> bool:
+        """As asked for."""
+        return self.features
 
     def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
         """Values at the unknowns."""
-        if snapshot.features is None:
-            raise ValueError(
-                "training: Galerkin needs snapshots with features, such as those of a RitzTraining "
-                "whose model has them"
-            )
+        u, vectors = self._span(problem, snapshot)
+        return smoothed(problem, _projected(problem.operator, problem.rhs, u, vectors))
+
+    def solver(self, problem: Any, snapshot: Any, method: Any, measure: Any) -> Any:
+        """The method as it is."""
+        del problem, snapshot, measure
+        return method
+
+    def _span(self, problem: Poisson, snapshot: Snapshot) -> tuple[jax.Array, jax.Array]:
+        """The output at the unknowns, and what spans the space, shape (k, *grid.shape)."""
         grid = problem.grid
         u = grid.restrict("field", snapshot.evaluate(grid))
-        features = snapshot.features(grid)[(slice(None), *grid.unknowns)]
-        return smoothed(problem, _projected(problem.operator, problem.rhs, u, features))
+        vectors = [u[None]]
+        if self.features:
+            if snapshot.features is None:
+                raise ValueError(
+                    f"training: {type(self).__name__} needs snapshots with features, such as those "
+                    "of a RitzTraining whose model has them"
+                )
+            vectors.append(snapshot.features(grid)[(slice(None), *grid.unknowns)])
+        if self.modes:
+            vectors.append(lowest_modes(grid, self.modes))
+        return u, jnp.concatenate(vectors)
+
+
+@dataclass(frozen=True)
+class Deflation(Galerkin):
+    """The span of `Galerkin`, also as a coarse space of the solver that goes on: see `Deflated`.
+
+    A relaxation gets a correction in that span every m sweeps, as a HINTS solver does, with the
+    coefficients of the network's features solved for where HINTS has a second network guess them.
+    Conjugate gradients get it with their preconditioner, the diagonal if they have none. Solvers
+    without steps go on as they are.
+
+    Args:
+        modes, features: as for `Galerkin`.
+        every: m; None for 1, but for relaxations about as many sweeps as cost what a correction
+            costs, by measurement: that is at most twice as dear as the best m.
+
+    Raises:
+        ValueError: as `Galerkin`, and for an m that is no positive integer.
+
+    Cost: that of `Galerkin` once more, and 4kN multiplications a correction.
+
+    Reference: Zhang, Kahana, Kopaničáková, Turkel, Ranade, Pathak, Karniadakis 2024, "Blending
+    neural operators and relaxation methods in PDE numerical solvers", arXiv 2208.13273 (HINTS).
+    """
+
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.every is not None:
+            as_count("every", self.every)
+
+    def solver(
+        self, problem: Poisson, snapshot: Snapshot, method: Any, measure: Measure
+    ) -> lx.AbstractLinearSolver:
+        """The method with the coarse space."""
+        if not isinstance(method, AbstractIteration):
+            return method
+        _, vectors = self._span(problem, snapshot)
+        if isinstance(method, ConjugateGradient):
+            inner = Jacobi() if method.preconditioner is None else method.preconditioner
+            return ConjugateGradient(
+                preconditioner=Deflated(inner, vectors, every=self.every or 1),
+                rtol=method.rtol,
+                atol=method.atol,
+                max_steps=method.max_steps,
+            )
+        every = self.every or 1
+        if self.every is None and isinstance(method, Relaxation):
+            sweep, both = measure(method), measure(Deflated(method, vectors))
+            # A power of two, so that another snapshot needs no other program.
+            every = 2 ** round(math.log2(max(both / sweep - 1, 1)))
+        return Deflated(method, vectors, every=every)
 
 
 def smoothed(problem: Poisson, field: Any) -> jax.Array:
@@ -120,20 +229,17 @@ def _scaled(operator: EllipticOperator, b: jax.Array, u: jax.Array) -> jax.Array
 
 @eqx.filter_jit
 def _projected(
-    operator: EllipticOperator, b: jax.Array, u: jax.Array, features: jax.Array
+    operator: EllipticOperator, b: jax.Array, u: jax.Array, vectors: jax.Array
 ) -> jax.Array:
-    """u plus its best correction in the span of u and the features."""
-    vectors = jax.vmap(lambda v: without_mean(operator, v))(jnp.concatenate([u[None], features]))
-    images = jax.lax.map(operator.mv, vectors).reshape(len(vectors), -1)
-    flat = vectors.reshape(len(vectors), -1)
-    matrix = jnp.matmul(flat, images.T, precision=jax.lax.Precision.HIGHEST)
-    matrix = (matrix + matrix.T) / 2
-    energies = jnp.diagonal(matrix)
-    scale = jnp.where(energies > 0, 1 / jnp.sqrt(jnp.where(energies > 0, energies, 1)), 0)
-    values, modes = jnp.linalg.eigh(scale[:, None] * matrix * scale[None])
-    least = 10 * len(vectors) * jnp.finfo(b.dtype).eps * values[-1]
-    inverse = jnp.where(values > least, 1 / jnp.where(values > least, values, 1), 0)
-    r = without_mean(operator, b) - operator.mv(u)
-    work = scale * jnp.matmul(flat, r.reshape(-1), precision=jax.lax.Precision.HIGHEST)
-    c = scale * (modes @ (inverse * (modes.T @ work)))
-    return u + jnp.tensordot(c, vectors, 1, precision=jax.lax.Precision.HIGHEST)
+    """u plus its best correction in the span of the vectors."""
+    return corrected(operator, energy_basis(operator, vectors), b, u)
+
+
+def lowest_modes(grid: Grid, count: int) -> jax.Array:
+    """Products of the lowest `count` sines or cosines per axis, shape (count^ndim, *grid.shape)."""
+    products = jnp.ones((1,), grid.dtype)
+    for axis, n in enumerate(grid.shape):
+        along = jnp.asarray(transforms.modes(grid, axis, min(count, n)), grid.dtype).T
+        along = along.reshape(1, len(along), *[1] * axis, n)
+        products = (products[:, None, ..., None] * along).reshape(-1, *grid.shape[: axis + 1])
+    return products

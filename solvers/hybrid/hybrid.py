@@ -1,21 +1,28 @@
 """The hybrid: train, hand over, relax; every second charged and every decision explained."""
 
+import math
 import time
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import lineax as lx
 
 from solvers.hybrid.handover import Guess, Handover, smoothed
-from solvers.hybrid.price import Clock, price_of
+from solvers.hybrid.picture import draw
+from solvers.hybrid.price import Clock, measure_step, price_of
+from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session
 from solvers.iteration import AbstractIteration, with_budget
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
 from solvers.solution import Solution, solve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Costs(NamedTuple):
@@ -39,15 +46,23 @@ class HybridPlan(NamedTuple):
         handoff: the decision.
         trace: every look of the scheduler.
         costs: seconds by kind.
+        method: the solver that goes on.
+        is_interrupted: whether the user asked for an end.
     """
 
     handoff: Handoff
     trace: list[Look]
     costs: Costs
+    method: lx.AbstractLinearSolver
+    is_interrupted: bool = False
 
     def explain(self) -> str:
         """Tell what was seen and decided, a line a look."""
         return "\n".join(_account(self.handoff, self.trace))
+
+    def plot(self) -> "Figure":
+        """Draw what was seen: price and smooth modes against the seconds charged."""
+        return draw(self.trace, self.handoff)
 
 
 class HybridSolution(NamedTuple):
@@ -75,6 +90,10 @@ class HybridSolution(NamedTuple):
         )
         return "\n".join([*_account(self.handoff, self.trace), outcome])
 
+    def plot(self) -> "Figure":
+        """Draw what was seen: price and smooth modes against the seconds charged."""
+        return draw(self.trace, self.handoff)
+
 
 def _account(handoff: Handoff, trace: list[Look]) -> list[str]:
     lines = ["    step   seconds   remaining s   largest smooth error"]
@@ -91,11 +110,12 @@ class Hybrid:
     """Train, hand over, relax.
 
     Args:
-        method: the solver that gets the guess; `Jacobi` and `GaussSeidel` are priced by modes,
-            others by one timed solve.
+        method: the solver that gets the guess; `Jacobi`, `GaussSeidel` and `Multigrid` are priced
+            by modes, others by one timed solve.
         scheduler: `SpectralHandoff` or `FixedHandoff`, or any with their `decide`.
         handover: `Guess()`, the output; `ScaledGuess()`, never worse than zero; `Galerkin()`, the
-            best combination of output and last-layer features. Its cost is part of every look.
+            best combination of output and last-layer features; `Deflation()`, these as a coarse
+            space of the solver. What a start costs is part of every look.
         clock: seconds; for looks, handover and relaxation. The training measures itself.
 
     Example:
@@ -127,41 +147,83 @@ class Hybrid:
         self.handover = handover
         self.clock = clock
 
-    def plan(self, problem: Poisson, training: Iterable[Snapshot]) -> HybridPlan:
-        """Train and decide, without relaxing; arguments as for `solve`."""
+    def plan(
+        self,
+        problem: Poisson,
+        training: Iterable[Snapshot],
+        *,
+        max_seconds: float = math.inf,
+    ) -> HybridPlan:
+        """Train and decide, without relaxing: a dry run; arguments as for `solve`."""
+        _check_seconds(max_seconds)
         compiling = self._compile(problem, training)
         start = self.clock()
         price = price_of(problem, self.method, target=self.scheduler.target, clock=self.clock)
         planning = self.clock() - start - price.compile_seconds
-        session = Session(problem, price, training, self.clock, planning, self.handover)
+        session = Session(
+            problem, price, training, self.clock, planning, self.handover, max_seconds
+        )
         handoff = self.scheduler.decide(session)
+        start = self.clock()
+        method, measuring = self._solver(problem, handoff)
         costs = Costs(
             planning=session.planning_seconds,
             training=session.training_seconds,
-            looking=session.looking_seconds,
-            compiling=compiling + price.compile_seconds,
+            looking=session.looking_seconds + self.clock() - start - measuring,
+            compiling=compiling + price.compile_seconds + measuring,
         )
-        return HybridPlan(handoff, session.trace, costs)
+        return HybridPlan(handoff, session.trace, costs, method, session.is_interrupted)
 
     def solve(
-        self, problem: Poisson, training: Iterable[Snapshot], *, throw: bool = True
+        self,
+        problem: Poisson,
+        training: Iterable[Snapshot],
+        *,
+        max_seconds: float = math.inf,
+        throw: bool = True,
     ) -> HybridSolution:
         """Solve `problem` from the output of `training`.
+
+        Ctrl-C ends training and relaxing, and so does the limit: what there is then is given back,
+        with `Reason.interrupted`.
 
         Args:
             problem: what to solve.
             training: any iterable of snapshots, such as `nets.RitzTraining`. One with a
                 `prepare(grid, features=…)` compiles itself first; one with `cool_down` is cooled
                 down.
+            max_seconds: that may be charged; compilation is apart.
             throw: as in `solve`.
+
+        Raises:
+            SolveError: if the relaxation failed of itself.
+            ValueError: for a limit that is not positive, or a training without snapshots.
         """
-        plan = self.plan(problem, training)
+        plan = self.plan(problem, training, max_seconds=max_seconds)
         start = self.clock()
         initial = plan.handoff.start(problem)
-        solution = solve(problem, self.method, initial=initial, throw=throw)
+        left = 0.0 if plan.is_interrupted else max(max_seconds - plan.costs.charged, 0.0)
+        limit = Limit(left, plan.handoff.predicted_seconds)
+        solution = relax(problem, plan.method, initial, limit, self.clock)
         jax.block_until_ready(solution.value)
         costs = plan.costs._replace(relaxing=self.clock() - start)
+        if throw:
+            check(problem, plan.method, solution)
         return HybridSolution(solution, plan.handoff, plan.trace, costs)
+
+    def _solver(self, problem: Poisson, handoff: Handoff) -> tuple[lx.AbstractLinearSolver, float]:
+        """The solver that goes on, and the seconds of compiling that it took to choose it."""
+        compiling = 0.0
+
+        def measure(method: AbstractIteration) -> float:
+            nonlocal compiling
+            found = measure_step(problem, method, self.clock)
+            compiling += found.compiling
+            return found.seconds
+
+        if handoff.initial is None or handoff.snapshot is None:
+            return self.method, compiling
+        return self.handover.solver(problem, handoff.snapshot, self.method, measure), compiling
 
     def _compile(self, problem: Poisson, training: Any) -> float:
         """Compile all that is to run, so that what is charged is work; give the seconds."""
@@ -176,3 +238,8 @@ class Hybrid:
         zero = smoothed(problem, jnp.zeros_like(problem.rhs))
         jax.block_until_ready(solve(problem, method, initial=zero, throw=False).value)
         return self.clock() - start
+
+
+def _check_seconds(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+        raise ValueError(f"max_seconds: expected a positive number of seconds, got {value!r}")

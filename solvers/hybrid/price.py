@@ -1,5 +1,6 @@
 """What is left to do from a given guess, in seconds, told from the smooth modes of its residual."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ import numpy as np
 
 from solvers import transforms
 from solvers.iteration import AbstractIteration, has_succeeded, with_budget
+from solvers.multigrid.multigrid import Multigrid
+from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 from solvers.relaxation.gauss_seidel import GaussSeidel
@@ -22,6 +25,7 @@ from solvers.spectrum import damping_of, jacobi_eigenvalues
 Clock = Callable[[], float]
 MODES_PER_AXIS = {1: 64, 2: 7, 3: 4}
 ENDLESS = 2.0**40
+PROBE_CYCLES = 5
 
 
 class Price(NamedTuple):
@@ -99,8 +103,15 @@ def smooth_modes(operator: EllipticOperator, method: Any) -> SmoothModes:
         mu=mu,
         row_norms=row_norms,
         rest_mu=rest_mu,
-        factors=jnp.abs(damping_of(method, operator, jnp.append(mu, rest_mu))),
+        factors=_factors(method, operator, jnp.append(mu, rest_mu)),
     )
+
+
+def _factors(method: Any, operator: EllipticOperator, mu: jax.Array) -> jax.Array:
+    """Damping of each mode by a step; a cycle's by local Fourier analysis, the same for all."""
+    if isinstance(method, Multigrid):
+        return jnp.full_like(mu, predict_factor(operator, method))
+    return jnp.abs(damping_of(method, operator, mu))
 
 
 def _eigenvectors(operator: EllipticOperator, modes: SmoothModes) -> tuple[jax.Array, ...]:
@@ -155,23 +166,25 @@ def _rest(operator: EllipticOperator, counts: list[int], mu: jax.Array) -> jax.A
 
 
 class RelaxationPrice:
-    """Price of relaxing on from a guess, for Jacobi and Gauss–Seidel.
+    """Price of going on from a guess, for Jacobi, Gauss–Seidel and multigrid.
 
     The m that solves  max_x |Σ_k e_k ρ_k^m φ_k(x)| + rest·ρ_{K+1}^m ≤ target·max|u|, or, without a
     target, the solver's own rule ‖Σ_k ρ_k^m A e_kφ_k‖ + ‖rest‖ρ_{K+1}^m ≤ max(rtol·‖b‖, atol),
-    times the measured time of a step. e_k are the amplitudes of the error, yᵀZᵀr/yᵀZᵀAZy; the rest
-    is what of the residual is not in the smooth modes, as if all of it were in the smoothest mode
-    left out.
+    times the measured time of a step, and what a call costs without any. e_k are the amplitudes of
+    the error, yᵀZᵀr/yᵀZᵀAZy; the rest is what of the residual is not in the smooth modes, as if all
+    of it were in the smoothest mode left out. ρ of multigrid is the factor of local Fourier
+    analysis for all modes; where five cycles show less than half of its digits, the one they show.
 
     Args:
         problem: what is to be solved.
-        method: `Jacobi` or `GaussSeidel`.
+        method: `Jacobi`, `GaussSeidel` or `Multigrid`.
         target: None, or an algebraic error relative to max|u|.
         clock: seconds.
 
     Attributes:
         compile_seconds: spent on compiling, not to be charged.
         step_seconds: measured time of one step.
+        start_seconds: of a call without any, set-up included.
     """
 
     def __init__(self, problem: Poisson, method: Any, target: float | None, clock: Clock):
@@ -186,8 +199,12 @@ class RelaxationPrice:
         self._modes = jax.block_until_ready(smooth_modes(problem.operator, method))
         self._left(zero)
         self.compile_seconds = max(first - (clock() - start), 0.0)
-        self.step_seconds, compiling = measure_step(problem, method, clock)
-        self.compile_seconds += compiling
+        measured = measure_step(problem, method, clock)
+        self.step_seconds, self.start_seconds = measured.seconds, measured.start
+        self.compile_seconds += measured.compiling
+        if isinstance(method, Multigrid):
+            self._modes = _as_probed(problem, method, self._modes)
+            self._left(zero)
 
     def _left(self, u: jax.Array) -> tuple[float, np.ndarray]:
         problem = self._problem
@@ -202,8 +219,8 @@ class RelaxationPrice:
         Cost: two applications of A and K·N multiplications, without any full transform.
         """
         count, amplitudes = self._left(u)
-        count = count if count < ENDLESS / 2 else np.inf
-        return Price(count * self.step_seconds, count, amplitudes)
+        count = math.ceil(count) if count < ENDLESS / 2 else np.inf
+        return Price(self.start_seconds + count * self.step_seconds, count, amplitudes)
 
 
 class TimedPrice:
@@ -243,8 +260,18 @@ def price_of(
     """Pick the way to price `method`, and measure on this device what it needs."""
     if target is not None and not 0 < target < 1:
         raise ValueError(f"target: expected None or a number in (0, 1), got {target!r}")
-    kind = RelaxationPrice if isinstance(method, Jacobi | GaussSeidel) else TimedPrice
-    return kind(problem, method, target, clock)
+    is_known = isinstance(method, Jacobi | GaussSeidel | Multigrid)
+    return (RelaxationPrice if is_known else TimedPrice)(problem, method, target, clock)
+
+
+def _as_probed(problem: Poisson, method: Multigrid, modes: SmoothModes) -> SmoothModes:
+    """The modes with the factor that some cycles show, where it is far above the predicted one."""
+    probe = solve(problem, with_budget(method, PROBE_CYCLES), throw=False)
+    seen = min(float(probe.stats["factor"]), 1.0)  # NaN where the first cycle was the last
+    predicted = max(float(modes.factors[0]), np.finfo(np.float32).tiny)
+    if not seen > 0 or np.log(seen) < 0.5 * np.log(predicted):
+        return modes
+    return eqx.tree_at(lambda m: m.factors, modes, jnp.full_like(modes.factors, seen))
 
 
 def run_steps(problem: Poisson, method: AbstractIteration, steps: int, u: jax.Array) -> jax.Array:
@@ -255,14 +282,20 @@ def run_steps(problem: Poisson, method: AbstractIteration, steps: int, u: jax.Ar
     return jax.block_until_ready(solved.value)
 
 
+class StepTime(NamedTuple):
+    """Seconds of a step, of a call without any, and of compiling."""
+
+    seconds: float
+    start: float
+    compiling: float
+
+
 def measure_step(
     problem: Poisson, method: AbstractIteration, clock: Clock, *, least: float = 0.003
-) -> tuple[float, float]:
-    """Time one step as the loop does it, looks at the residual included.
+) -> StepTime:
+    """Time one step as the loop does it, the median of three runs of about `least` seconds.
 
-    Returns:
-        seconds per step, the median of three runs of about `least` seconds, and the seconds that
-        compiling took.
+    Looks at the residual are part of a step.
     """
     zero = jnp.zeros_like(problem.rhs)
 
@@ -278,7 +311,7 @@ def measure_step(
         steps = int(steps * min(max(least / max(seconds, 1e-6), 2), 20))
     # Differences, so that what a call costs once, a look at the residual too, does not count.
     median = sorted(run(2 * steps) - run(steps) for _ in range(3))[1]
-    return max(median, 1e-9) / steps, max(compiling - overhead, 0.0)
+    return StepTime(max(median, 1e-9) / steps, overhead, max(compiling - overhead, 0.0))
 
 
 @eqx.filter_jit

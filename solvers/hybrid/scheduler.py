@@ -13,6 +13,9 @@ from solvers.snapshots import Snapshot
 
 COOL_DOWN_STEPS = 250
 LOOKING_SHARE = 0.05
+# Scatter of the smooth modes from which an optimiser only stirs them.
+STIRRING = 0.5
+INTERRUPTED = "interrupted by the user"
 
 
 class Handoff(NamedTuple):
@@ -24,6 +27,7 @@ class Handoff(NamedTuple):
         reason: in words.
         predicted_seconds: the relaxation's share that is to come; infinite where it would not end.
         initial: the smoothed guess at the unknowns, or None for zero.
+        snapshot: that it was made of, if any.
     """
 
     step: int
@@ -31,6 +35,7 @@ class Handoff(NamedTuple):
     reason: str
     predicted_seconds: float
     initial: jax.Array | None
+    snapshot: Snapshot | None = None
 
     def start(self, problem: Poisson) -> jax.Array:
         """The initial guess as an array, also where it is zero: the same compiled program."""
@@ -65,18 +70,26 @@ class FixedHandoff:
             raise ValueError(f"step: expected an integer of at least 0, got {self.step!r}")
 
     def decide(self, session: Session) -> Handoff:
-        last = None
-        for snapshot in session.snapshots():
-            last = snapshot
-            if snapshot.step >= self.step:
-                break
+        last, reason = self._watch(session)
         if last is None:
             raise ValueError("training: it gave no snapshot")
         look, guess = session.look(last)
-        reason = f"fixed handoff at step {self.step}"
-        if last.step < self.step:
-            reason = f"the training ended at step {last.step}, before the fixed {self.step}"
-        return Handoff(last.step, session.seconds, reason, look.remaining_seconds, guess)
+        return Handoff(last.step, session.seconds, reason, look.remaining_seconds, guess, last)
+
+    def _watch(self, session: Session) -> tuple[Snapshot | None, str]:
+        last = None
+        try:
+            for snapshot in session.snapshots():
+                last = snapshot
+                if snapshot.step >= self.step:
+                    return last, f"fixed handoff at step {self.step}"
+                if session.is_out_of_time(0.0):
+                    return last, f"the limit of {session.max_seconds:.3g} s is reached"
+        except KeyboardInterrupt:
+            session.is_interrupted = True
+            return last, INTERRUPTED
+        step = 0 if last is None else last.step
+        return last, f"the training ended at step {step}, before the fixed {self.step}"
 
 
 class _Candidate(NamedTuple):
@@ -90,89 +103,102 @@ class SpectralHandoff:
     """Watch the smooth modes of the output; hand over when relaxing is the better use of a second.
 
     R is the price of handing over the best snapshot so far, t what has been charged. Hand over when
-    R ≤ t/4, after no gain for max(R/4, 0.3 s), or once t alone has cost as much as relaxing from
-    zero. A training that can be cooled down is, from the best snapshot, where that costs less than
-    what it may save, R; the cheaper of the two states is taken. There is no training, past the one
-    chunk that times it, where relaxing from zero costs less than `least_steps` steps and the
-    cool-down. A guess dearer than zero is not used.
+    R ≤ t/4, after no gain for max(R/4, 0.3 s), once t alone has cost as much as relaxing from zero,
+    or where the smooth modes of the last five looks scatter by more than half of their size, which
+    only a cool-down cures. A training with noise that can be cooled down is, from the best
+    snapshot, where that costs less than what it may save, R; the cheaper of the two states is
+    taken. There is no training, past the one chunk that times it, where relaxing from zero costs
+    less than `least_steps` steps and the cool-down. A guess dearer than zero is not used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
             max|u|, in (0, 1).
         patience: seconds without gain that are always allowed.
-        least_steps: optimiser steps before which no network has anything worth handing over; the
-            publication's handoffs were at 250 to 450.
-        cool_down: whether to let the optimiser come to rest before the handover.
+        least_steps: optimiser steps before which the output is hardly worth handing over; None for
+            what the training says of itself, 500 if it says nothing.
+        cool_down: whether to let the optimiser come to rest before the handover; None for what the
+            training says of its noise.
     """
 
     target: float | None = None
     patience: float = 0.3
-    least_steps: int = 500
-    cool_down: bool = True
+    least_steps: int | None = None
+    cool_down: bool | None = None
 
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target < 1:
             raise ValueError(f"target: expected None or a number in (0, 1), got {self.target!r}")
         if not self.patience >= 0:
             raise ValueError(f"patience: expected seconds, at least 0, got {self.patience!r}")
-        if not self.least_steps >= 0:
+        if self.least_steps is not None and not self.least_steps >= 0:
             raise ValueError(f"least_steps: expected at least 0, got {self.least_steps!r}")
 
     def decide(self, session: Session) -> Handoff:
         best, step, reason = self._watch(session)
         if best is None:
             return Handoff(step, session.seconds, reason, session.zero.seconds, None)
-        if self.cool_down and session.can_cool_down:
+        if self._cools(session) and not session.is_interrupted:
             best, more = _cool_down(session, best)
             reason += more
         remaining = best.look.remaining_seconds
         if remaining >= session.zero.seconds:
             reason += f"; that is no better than zero ({session.zero.seconds:.3g} s), so zero it is"
             return Handoff(best.look.step, session.seconds, reason, session.zero.seconds, None)
-        return Handoff(best.look.step, session.seconds, reason, remaining, best.guess)
+        step, seconds = best.look.step, session.seconds
+        return Handoff(step, seconds, reason, remaining, best.guess, best.snapshot)
 
     def _watch(self, session: Session) -> tuple[_Candidate | None, int, str]:
         """Train until it is enough: the best snapshot, the last step, the reason."""
         best: _Candidate | None = None
         step, gained_at = 0, 0.0
-        reason = "the training ended"
-        for snapshot in session.snapshots():
-            step = snapshot.step
-            if step == 0:
-                continue
-            if best is None:
-                refusal = self._refuse(session, snapshot)
-                if refusal is not None:
-                    return None, 0, refusal
-            elif session.looking_seconds > LOOKING_SHARE * session.training_seconds:
-                continue
-            look, guess = session.look(snapshot)
-            now = session.seconds
-            if best is None or look.remaining_seconds < best.look.remaining_seconds:
-                best, gained_at = _Candidate(look, guess, snapshot), now
-            verdict = self._enough(session, best.look.remaining_seconds, now - gained_at)
-            if verdict is not None:
-                reason = verdict
-                break
-        return best, step, reason
+        try:
+            for snapshot in session.snapshots():
+                step = snapshot.step
+                if step == 0:
+                    continue
+                if best is None:
+                    refusal = self._refuse(session, snapshot)
+                    if refusal is not None:
+                        return None, 0, refusal
+                elif session.looking_seconds > LOOKING_SHARE * session.training_seconds:
+                    continue
+                look, guess = session.look(snapshot)
+                now = session.seconds
+                if best is None or look.remaining_seconds < best.look.remaining_seconds:
+                    best, gained_at = _Candidate(look, guess, snapshot), now
+                verdict = self._enough(session, best.look.remaining_seconds, now - gained_at)
+                if verdict is not None:
+                    return best, step, verdict
+        except KeyboardInterrupt:
+            session.is_interrupted = True
+            return best, step, INTERRUPTED
+        return best, step, "the training ended"
+
+    def _cools(self, session: Session) -> bool:
+        return self.cool_down is not False and session.can_cool_down
 
     def _refuse(self, session: Session, first: Snapshot) -> str | None:
-        cooling = COOL_DOWN_STEPS if self.cool_down and session.can_cool_down else 0
-        least = (self.least_steps + cooling) * first.seconds / first.step
+        steps = session.least_steps if self.least_steps is None else self.least_steps
+        steps += COOL_DOWN_STEPS if self._cools(session) else 0
+        least = steps * first.seconds / first.step
         if session.zero.seconds > least:
             return None
         return (
-            f"no training: relaxing from zero takes {session.zero.seconds:.3g} s, and "
-            f"{self.least_steps + cooling} steps, the least that training needs, {least:.3g} s"
+            f"no training: relaxing from zero takes {session.zero.seconds:.3g} s, and {steps} "
+            f"steps, the least that training needs, {least:.3g} s"
         )
 
     def _enough(self, session: Session, remaining: float, waited: float) -> str | None:
         now, zero = session.seconds, session.zero.seconds
+        if session.is_out_of_time(remaining):
+            return f"the limit of {session.max_seconds:.3g} s leaves no more for training"
         if remaining <= now / 4:
             return f"{remaining:.3g} s remain, at most a quarter of the {now:.3g} s spent"
         allowed = max(remaining / 4, self.patience)
         if math.isfinite(remaining) and waited >= allowed:
             return f"no gain for {waited:.3g} s, at {remaining:.3g} s remaining"
+        if self._cools(session) and session.scatter > STIRRING:
+            return f"the smooth modes scatter by {session.scatter:.0%} of what is left in them"
         if now >= zero:
             return f"{now:.3g} s are spent, as much as relaxing from zero costs ({zero:.3g} s)"
         return None

@@ -1,5 +1,6 @@
 """One hybrid solve under way: what the scheduler may ask for, and what it has cost so far."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,12 @@ from solvers.hybrid.handover import Guess, Handover
 from solvers.hybrid.price import Clock, Price, RelaxationPrice, TimedPrice
 from solvers.problems import Poisson
 from solvers.snapshots import CoolableTraining, Snapshot
+
+# Optimiser steps before which no network has had anything worth handing over; the publication's
+# handoffs were at 250 to 450.
+LEAST_STEPS = 500
+# Looks over which the scatter of the smooth modes is taken.
+WINDOW = 5
 
 
 class Look(NamedTuple):
@@ -37,6 +44,8 @@ class Session:
         trace: every `Look` so far.
         zero: price of the zero guess.
         training_seconds, looking_seconds: charged so far.
+        max_seconds: that may be charged in all, relaxing included.
+        is_interrupted: whether the user has asked for an end.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class Session:
         clock: Clock,
         planning_seconds: float = 0.0,
         handover: Handover = Guess(),
+        max_seconds: float = math.inf,
     ):
         self._handover = handover
         self.problem, self._price, self._training, self._clock = problem, price, training, clock
@@ -54,6 +64,7 @@ class Session:
         self.training_seconds = 0.0
         self.looking_seconds = 0.0
         self.planning_seconds = planning_seconds
+        self.max_seconds, self.is_interrupted = max_seconds, False
         start = clock()
         self.zero: Price = price.remaining(jnp.zeros_like(problem.rhs))
         self.planning_seconds += clock() - start
@@ -79,10 +90,36 @@ class Session:
         self.trace.append(look)
         return look, guess
 
+    def is_out_of_time(self, remaining: float) -> bool:
+        """Whether relaxing for `remaining` seconds has to begin now, for all to fit the limit."""
+        return self.max_seconds < math.inf and self.seconds + remaining >= self.max_seconds
+
+    @property
+    def least_steps(self) -> int:
+        """Steps before which the training says that it has nothing worth handing over."""
+        return getattr(self._training, "least_steps", LEAST_STEPS)
+
     @property
     def can_cool_down(self) -> bool:
-        """Whether the training can let its optimiser come to rest."""
-        return isinstance(self._training, CoolableTraining)
+        """Whether the training can let its optimiser come to rest, and has to."""
+        is_noisy = getattr(self._training, "has_noise", True)
+        return is_noisy and isinstance(self._training, CoolableTraining)
+
+    @property
+    def scatter(self) -> float:
+        """Noise of the smooth modes over the last looks, as a share of what is left in them.
+
+        The root mean square change between neighbouring looks, over √2, in that of the amplitudes;
+        0 before there are `WINDOW` looks. An error that converges changes little from look to look.
+        Near 1 the optimiser only stirs it.
+        """
+        window = [look.amplitudes for look in self.trace[-WINDOW:]]
+        if len(window) < WINDOW or window[0].size == 0:
+            return 0.0
+        amplitudes = np.stack(window)
+        size = float(np.sqrt(np.mean(amplitudes**2)))
+        changes = np.diff(amplitudes, axis=0)
+        return float(np.sqrt(np.mean(changes**2) / 2)) / size if size > 0 else 0.0
 
     def cool_down(self, snapshot: Snapshot, steps: int) -> Snapshot:
         """Let the optimiser come to rest from `snapshot` in `steps` steps, at its own cost."""

@@ -20,6 +20,10 @@ class Reason(eqx.Enumeration):
         "from a better initial guess, or take a faster method: FastDiagonalization where the "
         "coefficients are constant, Multigrid or ConjugateGradient anywhere."
     )
+    interrupted = (
+        "It was stopped, by the limit of seconds or by the user, before the residual met the "
+        "tolerance. This is as far as it came; it goes on from initial=solution.field."
+    )
     diverged = (
         "The residual grew beyond all bounds. Lower the method's damping or over-relaxation; "
         "ConjugateGradient needs a symmetric positive definite operator and preconditioner."
@@ -41,14 +45,17 @@ class Reason(eqx.Enumeration):
     )
 
 
-# lineax's results that say no more than one of ours. `incompatible` and `singular` are both
-# `singular` there.
+# lineax's results that say no more than one of ours, and what of ours lineax has no name for.
 _PAIRS = (
     (Reason.max_steps, lx.RESULTS.max_steps_reached),
     (Reason.diverged, lx.RESULTS.breakdown),
     (Reason.stagnated, lx.RESULTS.stagnation),
     (Reason.nonfinite_input, lx.RESULTS.nonfinite_input),
     (Reason.singular, lx.RESULTS.singular),
+)
+_FINER = (
+    (Reason.incompatible, lx.RESULTS.singular),
+    (Reason.interrupted, lx.RESULTS.max_steps_reached),
 )
 
 
@@ -60,7 +67,7 @@ def has_succeeded(reason: Any) -> jax.Array:
 def lineax_result(reason: Any) -> Any:
     """Give the nearest of lineax's results, which is what `lx.linear_solve` reports."""
     result = lx.RESULTS.successful
-    for ours, theirs in (*_PAIRS, (Reason.incompatible, lx.RESULTS.singular)):
+    for ours, theirs in (*_PAIRS, *_FINER):
         result = lx.RESULTS.where(reason == ours, theirs, result)
     return result
 

@@ -1,0 +1,50 @@
+"""The trace of a hybrid as a picture."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from solvers.hybrid.scheduler import Handoff
+from solvers.hybrid.session import Look
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 6
+
+
+def draw(trace: list[Look], handoff: Handoff) -> "Figure":
+    """Seconds that remain, and the error in the smoothest modes, against the seconds charged.
+
+    Args:
+        trace: the looks.
+        handoff: the decision, a vertical line; where the price is a quarter of what has been spent
+            it is worth handing over, which is the dashed line.
+
+    Returns:
+        a figure of two panels; `figure.savefig(path)` writes it.
+    """
+    from matplotlib.figure import Figure  # a third of a second, for those who draw
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    seconds = np.array([look.seconds for look in trace])
+    remaining = np.array([look.remaining_seconds for look in trace])
+    left.plot(seconds, remaining, "o-", color="#D55E00", markersize=3, label="remaining, R")
+    left.plot(seconds, seconds / 4, "--", color="#7f7f7f", label="a quarter of the seconds charged")
+    left.set(ylabel="seconds of relaxation to come", title="Price of handing over now")
+    rows = [np.abs(look.amplitudes[:SHOWN]) for look in trace]
+    amplitudes = np.array(rows).reshape(len(trace), -1)
+    colours = np.linspace(0, 0.85, max(amplitudes.shape[1], 1))
+    for k, values in enumerate(amplitudes.T):
+        # Grey levels and widths, so that it prints.
+        colour = str(colours[k])
+        right.plot(seconds, values, color=colour, linewidth=2.2 - 0.3 * k, label=f"mode {k + 1}")
+    right.set(ylabel="|error| in the mode", title="Smoothest modes of the error")
+    for axes in (left, right):
+        axes.axvline(handoff.seconds, color="#0072B2", linewidth=1, label="handed over")
+        axes.set(xlabel="seconds charged", yscale="log")
+        axes.grid(alpha=0.3)
+        if axes.has_data() and trace:
+            axes.legend(fontsize=7)
+    return figure
