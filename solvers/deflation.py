@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from solvers.grid import as_count, refuse
 from solvers.iteration import AbstractIteration, Operator, without_mean
+from solvers.krylov import ConjugateGradient
 from solvers.operators import EllipticOperator
 
 
@@ -26,8 +27,9 @@ class Deflated(AbstractIteration):
 
     and the same correction comes before the first. Whatever the method leaves of the error in that
     span is gone, so that it should hold what the method is slow at: smooth modes, or a network's
-    last-layer features. (Undamped Jacobi is as slow at the roughest modes.) As a preconditioner a step is the correction, the method's own symmetric
-    steps, and the correction once more, which is balancing domain decomposition's form.
+    last-layer features. (Undamped Jacobi is as slow at the roughest modes.) As a preconditioner a
+    step is the correction, the method's own symmetric steps, and the correction once more, which is
+    balancing domain decomposition's form.
 
     Args:
         method: any iterative method but `ConjugateGradient`; rtol, atol and max_steps are its own,
@@ -64,8 +66,11 @@ class Deflated(AbstractIteration):
     def __init__(
         self, method: AbstractIteration, vectors: Any, *, every: int = 1, check_every: int = 1
     ):
-        if not isinstance(method, AbstractIteration):
-            raise ValueError(f"method: expected an iterative one such as Jacobi(), got {method!r}")
+        if not isinstance(method, AbstractIteration) or isinstance(method, ConjugateGradient):
+            raise ValueError(
+                f"method: expected a linear iteration such as Jacobi(), got {method!r}; "
+                "ConjugateGradient takes a Deflated one as its preconditioner"
+            )
         self.method = method
         self.vectors = jnp.asarray(vectors)
         refuse("vectors", self.vectors, lambda x: False, "finite values")

@@ -291,11 +291,11 @@ class StepTime(NamedTuple):
 
 
 def measure_step(
-    problem: Poisson, method: AbstractIteration, clock: Clock, *, least: float = 0.003
+    problem: Poisson, method: AbstractIteration, clock: Clock, *, least: float = 0.002
 ) -> StepTime:
-    """Time one step as the loop does it, the median of three runs of about `least` seconds.
+    """Time one step as the loop does it, the median of three runs of at least `least` seconds.
 
-    Looks at the residual are part of a step.
+    Looks at the residual are part of a step. What a call costs once is not.
     """
     zero = jnp.zeros_like(problem.rhs)
 
@@ -305,12 +305,11 @@ def measure_step(
         return clock() - start
 
     compiling = run(0)
-    overhead = run(0)
-    steps = 1
-    while (seconds := run(steps) - overhead) < least / 2 and steps < 2**24:
-        steps = int(steps * min(max(least / max(seconds, 1e-6), 2), 20))
-    # Differences, so that what a call costs once, a look at the residual too, does not count.
-    median = sorted(run(2 * steps) - run(steps) for _ in range(3))[1]
+    overhead = sorted(run(0) for _ in range(3))[1]
+    steps = method.check_every
+    while (seconds := run(steps) - overhead) < least and steps < 2**24:
+        steps = int(steps * min(max(1.5 * least / max(seconds, 1e-6), 1.5), 20))
+    median = sorted([seconds, *(run(steps) - overhead for _ in range(2))])[1]
     return StepTime(max(median, 1e-9) / steps, overhead, max(compiling - overhead, 0.0))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from solvers.hybrid.price import Clock
 from solvers.iteration import HISTORY, AbstractIteration, Reason, lineax_result
+from solvers.krylov import ConjugateGradient
 from solvers.problems import Poisson
 from solvers.solution import Solution, SolveError, explain_failure, solve
 
@@ -39,12 +40,14 @@ def relax(
     """Solve from `initial`; at a limit or at Ctrl-C, give what there is, `Reason.interrupted`.
 
     A compiled solve cannot be stopped, so that a long one runs in rounds of a quarter of a second,
-    whose histories are joined.
+    whose histories are joined. Conjugate gradients forget their directions between rounds, and run
+    in one go where there is no limit.
     """
     is_short = limit.predicted < min(UNWATCHED, limit.seconds)
-    if is_short or not isinstance(method, AbstractIteration):
+    is_whole = isinstance(method, ConjugateGradient) and limit.seconds == np.inf
+    if is_short or is_whole or not isinstance(method, AbstractIteration):
         return solve(problem, method, initial=initial, throw=False)
-    budget, count, rounds = int(method.max_steps), 0, max(1, method.check_every)
+    budget, count, rounds = int(method.max_steps), 0, method.check_every
     begin, u, parts = clock(), initial, []
     try:
         while True:
@@ -61,7 +64,8 @@ def relax(
             if left <= 0:
                 break
             pace = rounds / max(now - start, 1e-6)
-            rounds = max(1, min(4 * rounds, int(pace * min(ROUND, left))))
+            looks = int(pace * min(ROUND, left)) // method.check_every
+            rounds = max(1, min(4 * rounds // method.check_every, looks)) * method.check_every
     except KeyboardInterrupt:
         pass
     if not parts:

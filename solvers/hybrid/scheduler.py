@@ -12,7 +12,6 @@ from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
 
 COOL_DOWN_STEPS = 250
-LOOKING_SHARE = 0.05
 # Scatter of the smooth modes from which an optimiser only stirs them.
 STIRRING = 0.5
 INTERRUPTED = "interrupted by the user"
@@ -103,12 +102,13 @@ class SpectralHandoff:
     """Watch the smooth modes of the output; hand over when relaxing is the better use of a second.
 
     R is the price of handing over the best snapshot so far, t what has been charged. Hand over when
-    R ≤ t/4, after no gain for max(R/4, 0.3 s), once t alone has cost as much as relaxing from zero,
-    or where the smooth modes of the last five looks scatter by more than half of their size, which
-    only a cool-down cures. A training with noise that can be cooled down is, from the best
-    snapshot, where that costs less than what it may save, R; the cheaper of the two states is
-    taken. There is no training, past the one chunk that times it, where relaxing from zero costs
-    less than `least_steps` steps and the cool-down. A guess dearer than zero is not used.
+    R ≤ t/4 and the last looks show no gain that is worth its time, after no gain for max(R/4,
+    0.3 s), once t alone has cost as much as relaxing from zero, or where the smooth modes of the
+    last five looks scatter by more than half of their size, which only a cool-down cures. A
+    training with noise that can be cooled down is, from the best snapshot, where that costs less
+    than what it may save, R; the cheaper of the two states is taken. There is no training where
+    relaxing from zero costs less than `least_steps` steps and the cool-down; one that does not say
+    how long a step takes is timed for a chunk. A guess dearer than zero is not used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
@@ -151,16 +151,20 @@ class SpectralHandoff:
         """Train until it is enough: the best snapshot, the last step, the reason."""
         best: _Candidate | None = None
         step, gained_at = 0, 0.0
+        if session.step_seconds is not None:
+            refusal = self._refuse(session, session.step_seconds)
+            if refusal is not None:
+                return None, 0, refusal
         try:
             for snapshot in session.snapshots():
                 step = snapshot.step
                 if step == 0:
                     continue
                 if best is None:
-                    refusal = self._refuse(session, snapshot)
+                    refusal = self._refuse(session, snapshot.seconds / step)
                     if refusal is not None:
                         return None, 0, refusal
-                elif session.looking_seconds > LOOKING_SHARE * session.training_seconds:
+                elif not session.is_due:
                     continue
                 look, guess = session.look(snapshot)
                 now = session.seconds
@@ -177,10 +181,10 @@ class SpectralHandoff:
     def _cools(self, session: Session) -> bool:
         return self.cool_down is not False and session.can_cool_down
 
-    def _refuse(self, session: Session, first: Snapshot) -> str | None:
+    def _refuse(self, session: Session, step_seconds: float) -> str | None:
         steps = session.least_steps if self.least_steps is None else self.least_steps
         steps += COOL_DOWN_STEPS if self._cools(session) else 0
-        least = steps * first.seconds / first.step
+        least = steps * step_seconds
         if session.zero.seconds > least:
             return None
         return (
@@ -192,7 +196,7 @@ class SpectralHandoff:
         now, zero = session.seconds, session.zero.seconds
         if session.is_out_of_time(remaining):
             return f"the limit of {session.max_seconds:.3g} s leaves no more for training"
-        if remaining <= now / 4:
+        if remaining <= now / 4 and not _is_gaining(session.trace):
             return f"{remaining:.3g} s remain, at most a quarter of the {now:.3g} s spent"
         allowed = max(remaining / 4, self.patience)
         if math.isfinite(remaining) and waited >= allowed:
@@ -202,6 +206,17 @@ class SpectralHandoff:
         if now >= zero:
             return f"{now:.3g} s are spent, as much as relaxing from zero costs ({zero:.3g} s)"
         return None
+
+
+def _is_gaining(trace: list[Look]) -> bool:
+    """Whether another stretch like the last would lower the price by more than it takes."""
+    if len(trace) < 2:
+        return False
+    before, now = trace[-2:]
+    if not 0 < now.remaining_seconds < before.remaining_seconds:
+        return False
+    ratio = now.remaining_seconds / before.remaining_seconds
+    return now.remaining_seconds * (1 - ratio) > now.seconds - before.seconds
 
 
 def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:

@@ -100,10 +100,27 @@ class Session:
         return getattr(self._training, "least_steps", LEAST_STEPS)
 
     @property
+    def step_seconds(self) -> float | None:
+        """Seconds of an optimiser step, if the training knows them before it has begun."""
+        return getattr(self._training, "step_seconds", None)
+
+    @property
     def can_cool_down(self) -> bool:
         """Whether the training can let its optimiser come to rest, and has to."""
         is_noisy = getattr(self._training, "has_noise", True)
         return is_noisy and isinstance(self._training, CoolableTraining)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to look again, for the least waste.
+
+        A look costs c. With looks every s seconds those until t cost ct/s together, and the moment
+        to hand over is met s/2 too late in the mean: the sum is least for s = √(2ct).
+        """
+        if not self.trace:
+            return True
+        cost = self.looking_seconds / len(self.trace)
+        return self.seconds - self.trace[-1].seconds >= math.sqrt(2 * cost * self.seconds)
 
     @property
     def scatter(self) -> float:

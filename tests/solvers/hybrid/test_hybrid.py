@@ -5,12 +5,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import pytest
 
-from solvers import FixedHandoff, Grid, Hybrid, Jacobi, SpectralHandoff, gallery, solve
+from solvers import (
+    FixedHandoff,
+    Grid,
+    Hybrid,
+    Jacobi,
+    Reason,
+    SolveError,
+    SpectralHandoff,
+    gallery,
+    solve,
+)
 from solvers.hybrid.handover import smoothed
 from solvers.hybrid.price import Price
+from solvers.hybrid.relaxing import Limit, relax
 from solvers.hybrid.session import Session
 from solvers.snapshots import CoolableTraining, Snapshot
 
@@ -144,13 +156,43 @@ def test_without_cool_down_none_happens(session_of: Any) -> None:
     assert training.cooled_from == -1
 
 
-def test_looking_stays_below_its_share(session_of: Any) -> None:
+def test_looks_come_as_rarely_as_wastes_least(session_of: Any) -> None:
     session = session_of(training_of([5.0] * 60))
     session._clock.tick = 0.01  # a look is then 0.01 s, a chunk 0.1 s
     SpectralHandoff(patience=100.0).decide(session)
-    # A look is due whenever all looks so far are within 5 %, so the last may overstep by itself.
-    assert session.looking_seconds <= 0.05 * session.training_seconds + 0.011
+    # Every √(2ct) seconds: until t that is √(2t/c) looks, at t = 6 s 35, or less by whole chunks.
     assert 20 <= len(session.trace) <= 35
+    gaps = np.diff([look.seconds for look in session.trace])
+    assert gaps[-1] == pytest.approx(np.sqrt(2 * 0.01 * session.trace[-1].seconds), abs=0.11)
+
+
+def test_a_training_that_knows_its_pace_is_refused_before_it_begins(session_of: Any) -> None:
+    class Known(Cooling):
+        step_seconds, has_noise, least_steps = 0.002, False, 40
+
+        def __iter__(self) -> Iterator[Snapshot]:
+            raise AssertionError("it was started")
+
+    handoff = SpectralHandoff().decide(session_of(Known([9.0], 0.1), zero=0.07))
+    assert handoff.initial is None
+    assert handoff.seconds == 0
+    assert "40 steps, the least that training needs, 0.08 s" in handoff.reason
+
+
+def test_a_training_without_noise_is_not_cooled_down(session_of: Any) -> None:
+    training = Cooling([9.0, 1.0, *[2.0] * 20], 0.01)
+    training.has_noise = False  # type: ignore
+    SpectralHandoff().decide(session_of(training))
+    assert training.cooled_from == -1
+
+
+def test_a_price_that_falls_faster_than_time_passes_is_waited_for(session_of: Any) -> None:
+    # At 0.2 s a quarter is reached, but the last 0.1 s took 0.95 s off what remains.
+    prices = [9.0, 5.0, 0.9, 0.04, 0.02, 0.015, 0.01]
+    training = training_of(prices, seconds=0.01)
+    training = [s._replace(seconds=s.seconds + (s.step > 0)) for s in training]
+    handoff = SpectralHandoff().decide(session_of(training))
+    assert handoff.step == 200  # 20 ms for 10 ms; the next would have taken 10 ms for 5 ms
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0), (70, 100), (100, 100), (10**6, 200)])
@@ -220,6 +262,98 @@ def test_a_plan_relaxes_nothing() -> None:
     assert plan.handoff.step == 100
     assert plan.costs.relaxing == 0
     assert "fixed handoff at step 100" in plan.explain()
+
+
+def interrupting(steps: int = 6) -> Iterator[Snapshot]:
+    """A training at which the user loses patience."""
+    yield from converging(steps)
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_training_gives_the_best_so_far(session_of: Any) -> None:
+    def interrupted() -> Iterator[Snapshot]:
+        yield from training_of([9.0, 5.0, 3.0, 4.0])
+        raise KeyboardInterrupt
+
+    session = session_of(interrupted())
+    handoff = SpectralHandoff().decide(session)
+    assert session.is_interrupted
+    assert (handoff.step, handoff.reason) == (100, "interrupted by the user")
+
+
+def test_after_ctrl_c_next_to_nothing_is_relaxed() -> None:
+    method = Jacobi(rtol=1e-13, max_steps=10**7)
+    outcome = Hybrid(method, FixedHandoff(10**6)).solve(PROBLEM, interrupting(3))
+    assert outcome.handoff.step == 100
+    assert "interrupted" in outcome.handoff.reason
+    assert bool(outcome.solution.reason == Reason.interrupted)
+    assert int(outcome.solution.num_steps) <= method.check_every
+    assert float(jnp.max(jnp.abs(outcome.solution.field - EXACT))) < 2e-3
+
+
+def test_ctrl_c_in_relaxing_gives_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def impatient(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return solve(*args, **options)
+
+    monkeypatch.setattr("solvers.hybrid.relaxing.solve", impatient)
+    method = Jacobi(rtol=1e-13, max_steps=10**9)
+    start = jnp.zeros(PROBLEM.grid.shape)
+    found = relax(PROBLEM, method, start, Limit(np.inf, np.inf), Clock(0.1))
+    assert bool(found.reason == Reason.interrupted)
+    steps, norms = found.history()
+    assert steps[-1] == int(found.num_steps) > 100
+    assert (np.diff(steps) > 0).all()
+    residual = PROBLEM.grid.norm(PROBLEM.residual(found.value))
+    assert norms[-1] == pytest.approx(float(residual), rel=1e-6)
+
+
+def test_rounds_of_a_watched_solve_are_one_solve() -> None:
+    method = Jacobi(rtol=1e-6, max_steps=10**7)
+    start = jnp.zeros(PROBLEM.grid.shape)
+    # A clock that runs fast keeps the rounds short.
+    watched = relax(PROBLEM, method, start, Limit(np.inf, np.inf), Clock(0.1))
+    plain = solve(PROBLEM, method)
+    assert int(watched.num_steps) == int(plain.num_steps)
+    np.testing.assert_array_equal(watched.value, plain.value)
+    assert watched.history()[1][-1] == pytest.approx(float(plain.history()[1][-1]), rel=1e-9)
+
+
+def test_a_limit_of_seconds_ends_the_training(session_of: Any) -> None:
+    session = session_of(training_of([9.0, 3.0, 2.0, 1.9, 1.8, 1.7]))
+    session.max_seconds = 2.25
+    handoff = SpectralHandoff().decide(session)
+    assert handoff.step == 50  # 0.1 s are spent and 3 s remain: no more than that can be done
+    assert "limit of 2.25 s" in handoff.reason
+
+
+def test_a_limit_of_seconds_ends_the_relaxation() -> None:
+    method = Jacobi(rtol=1e-13, max_steps=10**9)
+    start = jnp.zeros(PROBLEM.grid.shape)
+    found = relax(PROBLEM, method, start, Limit(0.35, np.inf), Clock(0.1))
+    assert bool(found.reason == Reason.interrupted)
+    assert not bool(found.result == lx.RESULTS.successful)
+    with pytest.raises(ValueError, match="max_seconds"):
+        Hybrid(Jacobi()).solve(PROBLEM, converging(), max_seconds=0)
+
+
+def test_a_relaxation_that_fails_of_itself_raises() -> None:
+    hybrid = Hybrid(Jacobi(rtol=1e-12, max_steps=3), FixedHandoff(0))
+    with pytest.raises(SolveError, match="after 3 steps"):
+        hybrid.solve(PROBLEM, converging())
+    found = hybrid.solve(PROBLEM, converging(), throw=False)
+    assert bool(found.solution.reason == Reason.max_steps)
+
+
+def test_a_trace_draws_itself() -> None:
+    plan = Hybrid(Jacobi(rtol=1e-8), SpectralHandoff(least_steps=0)).plan(PROBLEM, converging())
+    left, right = plan.plot().axes
+    assert len(left.get_lines()[0].get_xdata()) == len(plan.trace)
+    assert len(right.get_lines()) == 7  # six modes and the handover
 
 
 def test_handover_removes_the_rough_error_that_rounding_leaves() -> None:
