@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,14 @@ class Quadrature:
     @abstractmethod
     def rule(self, grid: Grid, axis: int) -> tuple[np.ndarray, np.ndarray]:
         """Points in [0, 1] along `axis`, shape (n,), and weights in the unit of the axis, (n,)."""
+
+    def refined(self, grid: Grid) -> "Quadrature | None":
+        """A finer rule, to check this one by or to go on with.
+
+        None where there is none: data may be known at the nodes only, and the discrete energy is
+        the very one that the solution on its grid minimises.
+        """
+        return None
 
     def volume(self, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         """Points of the unit cube, shape (N, ndim), and weights of the box, shape (N,)."""
@@ -95,6 +103,11 @@ class GaussLegendre(Quadrature):
         points = (np.arange(panels)[:, None] + (x + 1) / 2) / panels
         length = grid.upper[axis] - grid.lower[axis]
         return points.ravel(), np.tile(w / 2 / panels * length, panels)
+
+    def refined(self, grid: Grid) -> "GaussLegendre":
+        """Twice the panels on each axis, which share no point with these."""
+        panels = tuple(2 * self._panels(grid, axis) for axis in range(grid.ndim))
+        return replace(self, panels=panels)
 
     def _panels(self, grid: Grid, axis: int) -> int:
         if self.panels is None:

@@ -72,3 +72,19 @@ def test_refuses(options: dict) -> None:
 def test_refuses_panels_of_another_dimension() -> None:
     with pytest.raises(ValueError, match="panels: expected 3 numbers"):
         GaussLegendre(panels=(2, 2)).volume(BOX)
+
+
+@pytest.mark.parametrize("quadrature", [GaussLegendre(points=3), GaussLegendre((1, 2, 3))])
+def test_refined_has_twice_the_panels_and_no_point_in_common(quadrature: GaussLegendre) -> None:
+    refined = quadrature.refined(BOX)
+    assert refined.points == quadrature.points
+    for axis in range(3):
+        (before, _), (after, weights) = (q.rule(BOX, axis) for q in (quadrature, refined))
+        assert len(after) == 2 * len(before)
+        assert np.abs(np.subtract.outer(before, after)).min() > 1e-3
+        assert weights.sum() == pytest.approx(BOX.upper[axis] - BOX.lower[axis])
+
+
+@pytest.mark.parametrize("quadrature", [PaperSum(), GridEnergy()])
+def test_rules_on_the_nodes_have_no_finer_one(quadrature: Quadrature) -> None:
+    assert quadrature.refined(BOX) is None
