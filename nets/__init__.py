@@ -11,6 +11,8 @@ from nets.optimizers import in_turn as in_turn
 from nets.quadrature import GaussLegendre as GaussLegendre
 from nets.quadrature import GridEnergy as GridEnergy
 from nets.quadrature import PaperSum as PaperSum
+from nets.refinement import QuadratureCheck as QuadratureCheck
+from nets.refinement import QuadratureWarning as QuadratureWarning
 from nets.ritz import ritz_energy as ritz_energy
 from nets.training import RitzTraining as RitzTraining
 from nets.training import TrainingState as TrainingState

@@ -159,9 +159,10 @@ def _descend(
 
 
 class InTurnState(NamedTuple):
-    """Steps taken, and the states of both optimisers."""
+    """Steps taken, those that are the first one's, and the states of both optimisers."""
 
     step: jax.Array
+    steps_of_first: jax.Array
     first: Any
     second: Any
 
@@ -187,7 +188,8 @@ def in_turn(
     one, two = map(optax.with_extra_args_support, (first, second))
 
     def init(params: Any) -> InTurnState:
-        return InTurnState(jnp.zeros((), jnp.int32), one.init(params), two.init(params))
+        none = jnp.zeros((), jnp.int32)
+        return InTurnState(none, none + steps, one.init(params), two.init(params))
 
     def update(
         updates: Any, state: InTurnState, params: Any = None, **extra: Any
@@ -200,11 +202,30 @@ def in_turn(
             change, kept = two.update(updates, states[1], params, **extra)
             return change, (states[0], kept)
 
-        is_first = state.step < steps
+        is_first = state.step < state.steps_of_first
         change, kept = jax.lax.cond(is_first, by_first, by_second, (state.first, state.second))
-        return change, InTurnState(state.step + 1, *kept)
+        return change, InTurnState(state.step + 1, state.steps_of_first, *kept)
 
     return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
+
+
+def judges_steps(state: Any) -> bool:
+    """Whether an optimiser, from its state, takes only steps that lower the energy.
+
+    Of two in turn the second one counts: it is the one that stays.
+    """
+
+    def is_known(part: Any) -> bool:
+        return isinstance(part, InTurnState) or hasattr(part, "has_stalled")
+
+    parts = filter(is_known, jax.tree.leaves(state, is_leaf=is_known))
+    return any(not isinstance(part, InTurnState) or judges_steps(part.second) for part in parts)
+
+
+def steps_before(state: Any) -> int:
+    """Steps that are left to the first of two optimisers in turn; 0 without turns."""
+    found = optax.tree_utils.tree_get_all_with_path(state, "steps_of_first")
+    return sum(int(steps) for _, steps in found)
 
 
 def has_stalled(state: Any) -> bool:

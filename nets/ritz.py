@@ -189,8 +189,7 @@ def ritz_energy(
         >>> print(f"{energy(lambda inputs: jnp.full(len(inputs), 0.25)):.4f}")
         -0.1667
     """
-    if quadrature is None:
-        quadrature = GridEnergy() if _has_arrays(problem) else GaussLegendre()
+    quadrature = quadrature or choose_quadrature(problem)
     sides = _side_terms(problem, boundary.strength, quadrature)
     build = _nodal_energy if isinstance(quadrature, GridEnergy) else _point_energy
     energy = build(problem, boundary, quadrature, sides)
@@ -311,7 +310,11 @@ def _sample(
     return np.broadcast_to(np.asarray(values, np.float64).reshape(-1), (len(points),))
 
 
-def _has_arrays(problem: Poisson) -> bool:
+def choose_quadrature(problem: Poisson) -> Quadrature:
+    """`GridEnergy` if any data is a nodal array, else `GaussLegendre`."""
     data = [problem.source, problem.reaction, problem.boundary_values, problem.diffusion]
     data += [flux for pair in problem.flux for flux in pair if flux is not None]
-    return any(not isinstance(item, Callable | tuple | list) and np.ndim(item) > 0 for item in data)
+    has_arrays = any(
+        not isinstance(item, Callable | tuple | list) and np.ndim(item) > 0 for item in data
+    )
+    return GridEnergy() if has_arrays else GaussLegendre()

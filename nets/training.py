@@ -1,40 +1,52 @@
 """Training on the Ritz energy, as a stream of snapshots."""
 
+import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
 from nets.ansatz import input_size
 from nets.boundaries import BoundaryTreatment, HardBoundary
+from nets.descent import Descent, Position
 from nets.evaluation import Evaluation
-from nets.networks import precision, split_features, split_network
-from nets.optimizers import has_stalled
+from nets.networks import PureNetwork, precision, split_features, split_network
+from nets.optimizers import has_stalled, judges_steps, steps_before
+from nets.programs import Programs
 from nets.quadrature import Quadrature
-from nets.ritz import RitzLoss, ritz_energy
-from solvers.grid import Grid, as_count
+from nets.refinement import EnergyLadder, QuadratureCheck, QuadratureWarning
+from solvers.grid import Grid, as_count, as_number
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
+
+# Of the training's time, for checks of the quadrature.
+CHECK_SHARE = 0.05
 
 
 class TrainingState(NamedTuple):
     """Where a training stands: all that it needs to go on.
 
     Attributes:
-        step: optimiser steps taken.
+        step: optimiser steps taken, those that were taken back too.
         params: of the network, an `nnx.State` of plain arrays.
         optimizer: state of the optimiser.
+        average: of the parameters, or None.
+        refinements: of the quadrature so far.
+        check: of the quadrature, that the next one is compared with.
     """
 
     step: int
     params: Any
     optimizer: Any
+    average: Any = None
+    refinements: int = 0
+    check: QuadratureCheck | None = None
 
 
 class RitzTraining:
@@ -43,6 +55,12 @@ class RitzTraining:
     Iterating gives a `Snapshot` at step 0 and then one after each chunk of `every` steps; it starts
     afresh from the model as it was given, which is never changed. A chunk is one compiled loop,
     timed to its end; the program is compiled before, and charged to `compile_seconds`.
+
+    A network with many parameters can bend between the points of its quadrature, so that the energy
+    falls and the network gets worse. So the energy is also worked out by a finer rule, every so
+    often. Where that has fallen by less than half as much since the last time, the training takes
+    the chunk back and goes on with the finer rule, or if it may not, as it is, with a
+    `QuadratureWarning`. A rule on the nodes has no finer one, and is not checked.
 
     Args:
         problem: what to solve.
@@ -53,20 +71,35 @@ class RitzTraining:
         boundary: `HardBoundary()` or `PenaltyBoundary(β)`.
         quadrature: `GaussLegendre(…)`, `PaperSum()` or `GridEnergy()`. By default the last if
             any data is a nodal array, else the first.
-        every: steps from one snapshot to the next.
+        refinements: how often the quadrature may be refined; 0 to be warned only, None for no
+            checks.
+        average: decay d of a running average of the parameters, with weights that fall by d for
+            each step back; None for none. Snapshots show the averaged network, and the training
+            goes on without. It takes out the noise that momentum leaves in the lowest modes (a
+            hundredth is left with Adam at 3e-3 and d = 0.99), and comes 1/(1 − d) steps late.
+        every: steps from one snapshot to the next; by default 50, or 5 of an optimiser that judges
+            its steps.
         max_steps: where the stream ends, if the optimiser has not stalled before.
         clock: seconds, for tests.
 
     Attributes:
-        compile_seconds: spent so far on set-up and compilation, of evaluations too.
+        compile_seconds: spent so far on set-up and compilation, of evaluations and of refined
+            quadratures too.
         chunk_seconds: of each chunk of the latest iteration, cool-downs apart.
-        energies: before each step of the latest iteration, cool-downs apart.
+        energies: before each step of the latest iteration, by the quadrature of that time,
+            cool-downs apart.
+        least_steps: before which the network is hardly worth handing over: 500, or 20 of an
+            optimiser that judges its steps, after those of another one before it.
+        has_noise: whether the optimiser leaves noise that a cool-down takes out; one that judges
+            its steps does not.
 
     Raises:
         ValueError: if an argument does not fit the problem.
 
     Cost: a step is about three forward and backward passes through the network at all points of the
-        quadrature; with `GridEnergy` half of that a point.
+        quadrature; with `GridEnergy` half of that a point. A check is one such pass, and one at the
+        2^ndim times as many points of the finer rule; it is made so rarely that it takes at most
+        5 % of the steps' time. A refinement makes steps 2^ndim times as dear.
 
     Example:
         >>> from nets.networks import MLP
@@ -86,22 +119,33 @@ class RitzTraining:
         optimizer: optax.GradientTransformation = optax.adam(1e-3),
         boundary: BoundaryTreatment = HardBoundary(),
         quadrature: Quadrature | None = None,
-        every: int = 50,
+        refinements: int | None = 2,
+        average: float | None = None,
+        every: int | None = None,
         max_steps: int = 20_000,
         clock: Callable[[], float] = time.perf_counter,
     ):
         self._clock = clock
         start = clock()
-        self.every = as_count("every", every)
         self.max_steps = as_count("max_steps", max_steps)
-        self._optimizer = optax.with_extra_args_support(optimizer)
         self._network, params = split_network(model)
-        self._start = TrainingState(0, params, self._optimizer.init(params))
         dtype = precision(params)
-        self._check_network(input_size(problem.grid), dtype)
-        self._energy = ritz_energy(problem, boundary=boundary, quadrature=quadrature, dtype=dtype)
+        _check_network(self._network, params, input_size(problem.grid))
+        self._refinements = _as_refinements(refinements)
+        descent = Descent(
+            self._network, optax.with_extra_args_support(optimizer), _as_decay(average)
+        )
+        position = descent.start(params)
+        self._start = TrainingState(0, *position)
+        self._judges = judges_steps(position.optimizer)
+        self.least_steps = 20 + steps_before(position.optimizer) if self._judges else 500
+        self.has_noise = not self._judges
+        default = 5 if self._judges else 50
+        self.every = default if every is None else as_count("every", every)
+        self._ladder = EnergyLadder(problem, boundary, quadrature, dtype)
+        self._energy = self._ladder.energy(0)
+        self._programs = Programs(descent, self._ladder, position, self.every)
         self._evaluation = Evaluation(problem, boundary, self._network, split_features(model))
-        self._program: Any = None
         self.chunk_seconds: list[float] = []
         self.energies: list[float] = []
         self.compile_seconds = clock() - start
@@ -112,7 +156,7 @@ class RitzTraining:
         Raises:
             RuntimeError: when the energy is no longer finite.
         """
-        self._compile_steps()
+        self._compile(0)
         self.chunk_seconds, self.energies = [], []
         snapshot = self._snapshot(self._start, 0.0)
         yield snapshot
@@ -123,9 +167,10 @@ class RitzTraining:
         chunks, energies = self.chunk_seconds, self.energies
         while snapshot.step < self.max_steps:
             count = min(self.every, self.max_steps - snapshot.step)
-            before = snapshot.seconds
-            snapshot, history = self._advance(snapshot, np.ones(count))
-            chunks.append(snapshot.seconds - before)
+            before = snapshot
+            snapshot, history = self._advance(before, np.ones(count))
+            snapshot = self._checked(before, snapshot)
+            chunks.append(snapshot.seconds - before.seconds)
             energies += history.tolist()
             yield snapshot
             if has_stalled(snapshot.state.optimizer):
@@ -150,6 +195,32 @@ class RitzTraining:
             snapshot, _ = self._advance(snapshot, factors[start : start + self.every])
         return snapshot
 
+    def check_quadrature(self, snapshot: Snapshot) -> QuadratureCheck:
+        """Work out the energy of a snapshot's network by the quadrature and by a finer one.
+
+        Without the average. It is a look from outside: the training takes no notice.
+
+        Returns:
+            Both energies, and `difference`, that between them relative to the finer one.
+
+        Raises:
+            ValueError: if the snapshot is not of such a training, or the quadrature has no finer
+                one.
+
+        Example:
+            >>> from nets import MLP, GaussLegendre
+            >>> model = MLP(1, (16,), frequency=40.0, rngs=nnx.Rngs(0))
+            >>> training = RitzTraining(Poisson(Grid(64), 1.0), model, quadrature=GaussLegendre(4))
+            >>> training.check_quadrature(next(iter(training))).difference > 0.05
+            True
+        """
+        state = _state_of(snapshot)
+        if self._ladder.rule(state.refinements + 1) is None:
+            name = type(self._ladder.rule(state.refinements)).__name__
+            raise ValueError(f"quadrature: {name}, on the nodes, has no finer one to compare with")
+        self._compile(state.refinements, check=True)
+        return self._programs.check(state.refinements, state.params)
+
     def prepare(self, grid: Grid, *, features: bool = False) -> None:
         """Compile the steps and the evaluation on `grid` now, charged to `compile_seconds`.
 
@@ -157,7 +228,7 @@ class RitzTraining:
             grid: where snapshots are to be evaluated.
             features: whether their features are, too.
         """
-        self._compile_steps()
+        self._compile(0)
         features = features and self._evaluation.has_features
         if not self._evaluation.is_ready(grid, features=features):
             start = self._clock()
@@ -166,65 +237,107 @@ class RitzTraining:
 
     def _snapshot(self, state: TrainingState, seconds: float) -> Snapshot:
         evaluation = self._evaluation
-        features = partial(evaluation.features, state.params) if evaluation.has_features else None
-        return Snapshot(state.step, seconds, partial(evaluation, state.params), state, features)
+        params = state.params if state.average is None else state.average
+        features = partial(evaluation.features, params) if evaluation.has_features else None
+        return Snapshot(state.step, seconds, partial(evaluation, params), state, features)
 
-    def _check_network(self, size: int, dtype: Any) -> None:
-        points = jax.ShapeDtypeStruct((3, size), dtype)
-        try:
-            result = jax.eval_shape(self._network, self._start.params, points)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"model: expected {size} inputs (one for each axis, two for a periodic one), "
-                f"but it does not map (3, {size}) to (3,): {error}"
-            ) from error
-        if getattr(result, "shape", None) != (3,):
-            raise ValueError(f"model: expected to map (3, {size}) to (3,), got {result}")
-
-    def _steps(self, energy: Any, carry: Any, factors: jax.Array, count: jax.Array) -> Any:
-        """`count` steps, at most as many as there are factors; the energies before them."""
-        loss = RitzLoss(energy, self._network)
-
-        def step(i: jax.Array, carry: Any) -> Any:
-            params, state, history = carry
-            value, grad = jax.value_and_grad(loss)(params)
-            updates, state = self._optimizer.update(
-                grad, state, params, value=value, grad=grad, value_fn=loss
-            )
-            updates = jax.tree.map(lambda u: u * factors[i].astype(u.dtype), updates)
-            return optax.apply_updates(params, updates), state, history.at[i].set(value)
-
-        params, state, history = jax.lax.fori_loop(
-            0, count, step, (*carry, jnp.zeros(factors.shape, energy.constant.dtype))
-        )
-        leaves = [jnp.all(jnp.isfinite(x)) for x in (history, *jax.tree.leaves(params))]
-        return (params, state), history, jnp.all(jnp.stack(leaves))
-
-    def _compile_steps(self) -> None:
-        if self._program is None:
+    def _compile(self, level: int, *, check: bool = False) -> None:
+        check = check or self._is_checked(level)
+        if not self._programs.is_ready(level, check=check):
             start = self._clock()
-            arguments = self._energy, self._start[1:], np.zeros(self.every, np.float32), np.int32(0)
-            self._program = jax.jit(self._steps).lower(*arguments).compile()
-            jax.block_until_ready(self._program(*arguments))  # no step, but memory and threads
+            self._programs.prepare(level, check=check)
             self.compile_seconds += self._clock() - start
 
     def _advance(self, snapshot: Snapshot, factors: np.ndarray) -> tuple[Snapshot, np.ndarray]:
-        state, count = snapshot.state, len(factors)
-        if not isinstance(state, TrainingState):
-            raise ValueError(f"snapshot: expected one of a RitzTraining, got the state {state!r}")
-        self._compile_steps()
-        padded = np.zeros(self.every, np.float32)
-        padded[:count] = factors
-        carry = (state.params, state.optimizer)
+        state = _state_of(snapshot)
+        self._compile(state.refinements)
+        position = Position(state.params, state.optimizer, state.average)
         start = self._clock()
-        carry, history, finite = jax.block_until_ready(
-            self._program(self._energy, carry, padded, np.int32(count))
+        position, history, finite = self._programs.steps(
+            state.refinements, position, state.step, factors
         )
         seconds = snapshot.seconds + self._clock() - start
-        step = state.step + count
+        step = state.step + len(factors)
         if not finite:
             raise RuntimeError(
                 f"the training diverged between steps {state.step} and {step}: the energy is not "
                 "finite; use a smaller learning rate in the optimizer"
             )
-        return self._snapshot(TrainingState(step, *carry), seconds), np.asarray(history)[:count]
+        state = state._replace(step=step, **position._asdict())
+        return self._snapshot(state, seconds), history
+
+    def _is_checked(self, level: int) -> bool:
+        return self._refinements is not None and self._ladder.rule(level + 1) is not None
+
+    def _chunks_between_checks(self, level: int) -> int:
+        if self._judges:
+            return 1  # a solve with a matrix, beside which a check is nothing
+        points = [len(self._ladder.energy(n).ansatz.inputs) for n in (level, level + 1)]
+        check = sum(points) / (3 * points[0])  # in steps, of some three passes each
+        return math.ceil(check / (CHECK_SHARE * self.every))
+
+    def _checked(self, before: Snapshot, after: Snapshot) -> Snapshot:
+        """`after`, with its quadrature checked if it is time, and refined where it is fooled."""
+        state, level = after.state, after.state.refinements
+        if not self._is_checked(level):
+            return after
+        if state.step // self.every % self._chunks_between_checks(level):
+            return after
+        start = self._clock()
+        earlier = state.check or self._programs.check(level, before.state.params)
+        check = self._programs.check(level, state.params)
+        seconds = after.seconds + self._clock() - start
+        if not check.is_fooled(earlier):
+            # Of two without news the earlier one: a slow fall adds up.
+            state = state._replace(check=check if check.is_news(earlier) else earlier)
+        elif level < (self._refinements or 0):
+            self._compile(level + 1)
+            # Its steps led astray: from where they started the finer rule does better.
+            state = before.state._replace(step=state.step, refinements=level + 1, check=None)
+        else:
+            self._warn(level)
+            state = state._replace(check=check)
+        return self._snapshot(state, seconds)
+
+    def _warn(self, level: int) -> None:
+        # No numbers, so that Python shows it once.
+        warnings.warn(
+            f"quadrature: the network bends between the points of {self._ladder.rule(level)}; its "
+            "energy falls, and by twice the panels hardly falls or rises: train with more panels, "
+            "more refinements or a smaller network",
+            QuadratureWarning,
+            stacklevel=4,
+        )
+
+
+def _state_of(snapshot: Snapshot) -> TrainingState:
+    if not isinstance(snapshot.state, TrainingState):
+        raise ValueError(
+            f"snapshot: expected one of a RitzTraining, got the state {snapshot.state!r}"
+        )
+    return snapshot.state
+
+
+def _as_refinements(value: int | None) -> int | None:
+    return value if value in (None, 0) else as_count("refinements", value)
+
+
+def _as_decay(value: float | None) -> float | None:
+    if value is None:
+        return None
+    return float(
+        as_number("average", value, lambda d: (d <= 0) | (d >= 1), "a decay between 0 and 1")
+    )
+
+
+def _check_network(network: PureNetwork, params: Any, size: int) -> None:
+    points = jax.ShapeDtypeStruct((3, size), precision(params))
+    try:
+        result = jax.eval_shape(network, params, points)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"model: expected {size} inputs (one for each axis, two for a periodic one), "
+            f"but it does not map (3, {size}) to (3,): {error}"
+        ) from error
+    if getattr(result, "shape", None) != (3,):
+        raise ValueError(f"model: expected to map (3, {size}) to (3,), got {result}")

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from nets import MLP, GaussLegendre, RitzTraining, energy_natural_gradient, in_turn, ritz_energy
-from nets.optimizers import has_stalled
+from nets.optimizers import has_stalled, judges_steps
 from nets.ritz import RitzLoss
 from solvers import Boundary, Grid, Poisson, gallery, solve
 
@@ -102,8 +102,9 @@ def network(width: int, seed: int, dtype: str = "float64") -> MLP:
 
 
 def error(training: RitzTraining, case: gallery.Case) -> tuple[int, float]:
-    """Steps taken, and the maximum error relative to max|u| at the end."""
+    """Steps taken, and the maximum error relative to max|u| at the end; never fooled."""
     *_, snapshot = training
+    assert snapshot.state.refinements == 0
     field, u = snapshot.evaluate(case.problem.grid), case.exact(*case.problem.grid.coordinates())
     return snapshot.step, float(jnp.max(jnp.abs(field - u)) / jnp.max(jnp.abs(u)))
 
@@ -144,6 +145,29 @@ def test_a_stall_is_found_within_chains() -> None:
     over = state._replace(has_stalled=jnp.ones((), bool))
     assert has_stalled((optax.EmptyState(), over))
     assert not has_stalled(optax.adam(1e-3).init(jnp.zeros(2)))
+
+
+TURNS = in_turn(optax.adam(1e-2), energy_natural_gradient(), steps=30)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "judges", "least", "every"),
+    [
+        (optax.adam(1e-3), False, 500, 50),
+        (optax.chain(optax.clip(1.0), energy_natural_gradient()), True, 20, 5),
+        (TURNS, True, 50, 5),
+        (in_turn(energy_natural_gradient(), optax.adam(1e-3), steps=30), False, 500, 50),
+        (in_turn(optax.sgd(1e-2), TURNS, steps=10), True, 60, 5),
+    ],
+    ids=["adam", "natural gradient", "last", "first", "last of three"],
+)
+def test_a_scheduler_is_told_what_to_expect(
+    optimizer: Any, judges: bool, least: int, every: int
+) -> None:
+    assert judges_steps(optimizer.init(jnp.zeros(2))) == judges
+    training = RitzTraining(problem_of("nodes")[0], network(4, 0), optimizer=optimizer)
+    found = training.least_steps, training.has_noise, training.every
+    assert found == (least, not judges, every)
 
 
 def test_optimisers_take_turns() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import optax
 import pytest
 from flax import nnx
 
-from nets import MLP, GridEnergy, PenaltyBoundary, RitzTraining, input_size
+from nets import MLP, GridEnergy, PenaltyBoundary, RitzTraining, TrainingState, input_size
 from nets.evaluation import BLOCK
 from solvers.grid import Boundary, Grid
 from solvers.problems import Poisson
@@ -170,6 +171,47 @@ class TestCoolDown:
         assert after[1] < after[0]
 
 
+@pytest.fixture(scope="module")
+def averaging() -> RitzTraining:
+    return RitzTraining(
+        PROBLEM, network(), optimizer=optax.adam(1e-2), average=0.75, every=1, max_steps=9
+    )
+
+
+class TestAverage:
+    """Shown, but not trained with."""
+
+    def test_has_weights_that_fall_by_the_decay(self, averaging: RitzTraining) -> None:
+        plain = RitzTraining(
+            PROBLEM, network(), optimizer=optax.adam(1e-2), every=3, max_steps=9, refinements=None
+        )
+        stream = list(averaging)
+        for one, other in zip(plain, stream[::3], strict=True):
+            assert_equal(one.state.params, other.state.params)
+        values = np.array([s.state.params["layers"][0]["kernel"] for s in stream])
+        averages = np.array([s.state.average["layers"][0]["kernel"] for s in stream])
+        np.testing.assert_array_equal(averages[0], values[0])
+        for step in range(1, 10):
+            weights = 0.75 ** np.arange(step)[::-1]
+            mean = np.average(values[1 : step + 1], axis=0, weights=weights)
+            np.testing.assert_allclose(averages[step], mean, rtol=1e-5, atol=1e-6)
+
+    def test_is_what_snapshots_show(self, averaging: RitzTraining, training: RitzTraining) -> None:
+        *_, last = averaging
+        plain = TrainingState(0, last.state.average, training._start.optimizer)
+        shown = training._snapshot(plain, 0.0)
+        assert last.features is not None
+        assert shown.features is not None
+        np.testing.assert_array_equal(last.evaluate(GRID), shown.evaluate(GRID))
+        np.testing.assert_array_equal(last.features(GRID), shown.features(GRID))
+
+    def test_is_kept_by_resuming_and_cooling(self, averaging: RitzTraining) -> None:
+        stream = list(averaging)
+        assert_equal(list(averaging.resume(stream[4]))[-1].state, stream[-1].state)
+        # One step of a cool-down is a full one.
+        assert_equal(averaging.cool_down(stream[4], steps=1).state, stream[5].state)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -261,10 +303,16 @@ def test_refuses_networks_that_do_not_fit(model: nnx.Module, message: str) -> No
         RitzTraining(Poisson(Grid(8, boundary=P), 0.0), model)
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"max_steps": 2.5}])
+@pytest.mark.parametrize("options", [{"every": 0}, {"max_steps": 2.5}, {"refinements": -1}])
 def test_refuses_counts(options: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))}: expected a positive integer"):
         RitzTraining(PROBLEM, network(), **options)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, "much"])
+def test_refuses_decays(decay: Any) -> None:
+    with pytest.raises(ValueError, match="average: expected"):
+        RitzTraining(PROBLEM, network(), average=decay)
 
 
 def test_refuses_foreign_snapshots_and_grids(
