@@ -51,7 +51,8 @@ class QuadratureCheck(NamedTuple):
 
         As for a step in a trust region, what counts is how much of a gain is true. E₊ − E itself
         is no sign: it is the rule's error, and may well be there in a training that converges.
-        Those measured lost a hundredth at most, those that were fooled all.
+        Of nine trainings that went well none lost more than 1.1 % of a fall; one that was fooled
+        lost 3, 18 and 120 % in successive checks.
         """
         fall = earlier.energy - self.energy
         return self.is_news(earlier) and bool(earlier.refined - self.refined < fall / 2)
