@@ -240,6 +240,16 @@ def split_features(model: nnx.Module) -> PureNetwork | None:
     return _pure(model, "features") if hasattr(model, "features") else None
 
 
+def same_but_for_params(one: nnx.Module, other: nnx.Module) -> bool:
+    """Whether two models are the same function, but for their parameters."""
+    (graph, _, rest), (graph_2, _, rest_2) = (nnx.split(m, nnx.Param, ...) for m in (one, other))
+    pairs = [jax.tree.leaves_with_path(nnx.as_pure(r)) for r in (rest, rest_2)]
+    same = [(path, np.asarray(leaf).tolist()) for path, leaf in pairs[0]] == [
+        (path, np.asarray(leaf).tolist()) for path, leaf in pairs[1]
+    ]
+    return graph == graph_2 and same
+
+
 def _pure(model: nnx.Module, method: str) -> PureNetwork:
     """A method of the model as a function of parameters and inputs."""
     graph, _, rest = nnx.split(model, nnx.Param, ...)

@@ -1,5 +1,6 @@
 """Training on the Ritz energy, as a stream of snapshots."""
 
+import copy
 import math
 import time
 import warnings
@@ -16,7 +17,13 @@ from nets.ansatz import input_size
 from nets.boundaries import BoundaryTreatment, HardBoundary
 from nets.descent import Descent, Position
 from nets.evaluation import Evaluation
-from nets.networks import PureNetwork, precision, split_features, split_network
+from nets.networks import (
+    PureNetwork,
+    precision,
+    same_but_for_params,
+    split_features,
+    split_network,
+)
 from nets.optimizers import has_stalled, judges_steps, steps_before
 from nets.programs import Programs
 from nets.quadrature import Quadrature
@@ -92,6 +99,7 @@ class RitzTraining:
             optimiser that judges its steps, after those of another one before it.
         has_noise: whether the optimiser leaves noise that a cool-down takes out; one that judges
             its steps does not.
+        step_seconds: of a step, timed when it was compiled; None before.
 
     Raises:
         ValueError: if an argument does not fit the problem.
@@ -128,14 +136,15 @@ class RitzTraining:
         self._clock = clock
         start = clock()
         self.max_steps = as_count("max_steps", max_steps)
+        self._model = model
         self._network, params = split_network(model)
         dtype = precision(params)
         _check_network(self._network, params, input_size(problem.grid))
         self._refinements = _as_refinements(refinements)
-        descent = Descent(
+        self._descent = Descent(
             self._network, optax.with_extra_args_support(optimizer), _as_decay(average)
         )
-        position = descent.start(params)
+        position = self._descent.start(params)
         self._start = TrainingState(0, *position)
         self._judges = judges_steps(position.optimizer)
         self.least_steps = 20 + steps_before(position.optimizer) if self._judges else 500
@@ -144,11 +153,31 @@ class RitzTraining:
         self.every = default if every is None else as_count("every", every)
         self._ladder = EnergyLadder(problem, boundary, quadrature, dtype)
         self._energy = self._ladder.energy(0)
-        self._programs = Programs(descent, self._ladder, position, self.every)
+        self._programs = Programs(self._descent, self._ladder, position, self.every)
         self._evaluation = Evaluation(problem, boundary, self._network, split_features(model))
         self.chunk_seconds: list[float] = []
         self.energies: list[float] = []
+        self.step_seconds: float | None = None
         self.compile_seconds = clock() - start
+
+    def restarted(self, model: nnx.Module) -> "RitzTraining":
+        """The same training of another model of the same kind, without compiling again.
+
+        Args:
+            model: with parameters of the same shapes, such as another seed's.
+
+        Raises:
+            ValueError: if it differs in more than its parameters.
+        """
+        _, params = split_network(model)
+        own = self._start.params
+        kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (own, params)]
+        if kinds[0] != kinds[1] or not same_but_for_params(self._model, model):
+            raise ValueError("model: expected one that differs in its parameters only")
+        other = copy.copy(self)
+        other._model, other._start = model, TrainingState(0, *self._descent.start(params))
+        other.chunk_seconds, other.energies, other.compile_seconds = [], [], 0.0
+        return other
 
     def __iter__(self) -> Iterator[Snapshot]:
         """Start afresh: the snapshot of step 0, then one every `every` steps.
@@ -246,7 +275,19 @@ class RitzTraining:
         if not self._programs.is_ready(level, check=check):
             start = self._clock()
             self._programs.prepare(level, check=check)
+            if self.step_seconds is None:
+                self.step_seconds = self._timed_step()
             self.compile_seconds += self._clock() - start
+
+    def _timed_step(self) -> float:
+        """The quicker of two single steps."""
+        _, params, optimizer, average, *_ = self._start
+        seconds = []
+        for _ in range(2):
+            start = self._clock()
+            self._programs.steps(0, Position(params, optimizer, average), 0, np.ones(1))
+            seconds.append(self._clock() - start)
+        return min(seconds)
 
     def _advance(self, snapshot: Snapshot, factors: np.ndarray) -> tuple[Snapshot, np.ndarray]:
         state = _state_of(snapshot)

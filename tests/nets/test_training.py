@@ -11,7 +11,15 @@ import optax
 import pytest
 from flax import nnx
 
-from nets import MLP, GridEnergy, PenaltyBoundary, RitzTraining, TrainingState, input_size
+from nets import (
+    MLP,
+    GridEnergy,
+    PenaltyBoundary,
+    RitzTraining,
+    TrainingState,
+    energy_natural_gradient,
+    input_size,
+)
 from nets.evaluation import BLOCK
 from solvers.grid import Boundary, Grid
 from solvers.problems import Poisson
@@ -123,7 +131,8 @@ def test_compilation_is_charged_apart_and_once() -> None:
     assert training.compile_seconds == 1.0  # a clock that ticks once when it is read
     for _ in range(2):
         training.prepare(GRID)
-        assert training.compile_seconds == 3.0
+        # Two programs from tick to tick; the first holds four ticks more, of two timed steps.
+        assert training.compile_seconds == 7.0
     stream = list(training)
     assert [s.seconds for s in stream] == [0.0, 1.0, 2.0]
     assert training.chunk_seconds == [1.0, 1.0]
@@ -322,3 +331,34 @@ def test_refuses_foreign_snapshots_and_grids(
         training.cool_down(Snapshot(0, 0.0, lambda grid: jnp.zeros(grid.full_shape)))
     with pytest.raises(ValueError, match="grid: expected the box"):
         snapshots[0].evaluate(Grid(8, upper=2))
+
+
+@pytest.mark.parametrize("optimizer", [optax.adam(1e-2), optax.lbfgs(), energy_natural_gradient()])
+def test_a_restarted_training_is_one_of_the_other_model(optimizer: Any) -> None:
+    models = [MLP(1, (4,), frequency=3.0, dtype=jnp.float64, rngs=nnx.Rngs(k)) for k in (0, 1)]
+    problem = Poisson(Grid(16), 1.0)
+    options: dict[str, Any] = {"optimizer": optimizer, "every": 3, "max_steps": 6}
+    first, fresh = (RitzTraining(problem, model, **options) for model in models)
+    assert first.step_seconds is None
+    before = [s.evaluate(problem.grid) for s in first]
+    assert first.step_seconds is not None
+    assert first.step_seconds > 0
+    again = first.restarted(models[1])
+    for one, other in zip(again, fresh, strict=True):
+        np.testing.assert_array_equal(one.evaluate(problem.grid), other.evaluate(problem.grid))
+    assert again.compile_seconds == 0
+    np.testing.assert_array_equal([s.evaluate(problem.grid) for s in first], before)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        MLP(1, (5,), rngs=nnx.Rngs(0)),
+        MLP(1, (4,), activation=jnp.sin, rngs=nnx.Rngs(0)),
+        MLP(1, (4,), dtype=jnp.float64, rngs=nnx.Rngs(0)),
+    ],
+)
+def test_a_training_is_not_restarted_with_another_kind_of_model(other: MLP) -> None:
+    training = RitzTraining(Poisson(Grid(16), 1.0), MLP(1, (4,), rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="parameters only"):
+        training.restarted(other)
