@@ -19,7 +19,11 @@ from benchmarks.results import write_json
 from benchmarks.rows import RELAXATIONS, Settings, race, results_of
 from solvers import gallery
 
-INTERVALS = {"quick": {1: 1000, 2: 64}, "default": {1: 4000, 2: 256}, "full": {1: 4000, 2: 256}}
+INTERVALS = {
+    "quick": {1: 1000, 2: 64, 3: 24},
+    "default": {1: 4000, 2: 256, 3: 64},
+    "full": {1: 4000, 2: 256, 3: 64},
+}
 
 
 def run(settings: Settings, console: Console) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
-from flax import nnx
 
 from benchmarks.race import (
     DISCRETIZATION,
@@ -22,7 +20,8 @@ from benchmarks.race import (
 )
 from benchmarks.report import Stages
 from benchmarks.results import environment
-from nets import MLP, RitzTraining, input_size
+from benchmarks.suite import SUITE
+from nets import RitzTraining
 from solvers import (
     ConjugateGradient,
     FastDiagonalization,
@@ -73,22 +72,13 @@ class Race:
     relaxed: list[tuple[int, Any]]
 
 
-def make_training(case: gallery.Case, seed: int, **options: Any) -> RitzTraining:
-    """The network and optimiser of this benchmark: 64-64 tanh, Adam 3e-3, float32."""
-    size = input_size(case.problem.grid)
-    model = MLP(size, (64, 64), frequency=10.0, rngs=nnx.Rngs(seed))
-    options = {"max_steps": 10**6} | options
-    return RitzTraining(case.problem, model, optimizer=optax.adam(3e-3), **options)
-
-
 def scheduler_row(
-    ref: Reference, method: Any, seed: int, label: str, **options: Any
+    ref: Reference, method: Any, training: RitzTraining, label: str, **options: Any
 ) -> tuple[Track, HybridPlan]:
-    """A whole hybrid on the wall clock: plan, hand over, relax."""
+    """A whole hybrid on the wall clock: plan, hand over, relax, to the discretisation error."""
     problem = ref.case.problem
-    plan = Hybrid(method, SpectralHandoff(target=TARGET)).plan(
-        problem, make_training(ref.case, seed)
-    )
+    target = min(TARGET, ref.discretization / ref.scale)
+    plan = Hybrid(method, SpectralHandoff(target=target)).plan(problem, training)
     track = Track(label, compile_seconds=plan.costs.compiling, handed_over=plan.costs.charged)
     track.details = {"handoff_step": plan.handoff.step}
     return relax(ref, method, track, plan.handoff.start(problem), **options), plan
@@ -96,7 +86,7 @@ def scheduler_row(
 
 def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
     """Run every row."""
-    ref = reference(case)
+    ref, entry = reference(case), SUITE[settings.problem]
     zero = jnp.zeros_like(case.problem.rhs)
     relaxed: list[tuple[int, Any]] = []
     with stages("Jacobi alone") as report:
@@ -108,9 +98,9 @@ def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
     tracks = {"jacobi": jacobi} | _rivals(ref, zero, cap, stages)
     with stages("network, its first steps one by one"):
         # For the figure only: nothing of it is charged to a row.
-        first = list(make_training(case, settings.seed, every=1, max_steps=49))
+        first = list(entry.training(case, settings.seed, every=1, max_steps=49))
     with stages("network alone", cap) as report:
-        training = make_training(case, settings.seed)
+        training = entry.training(case, settings.seed)
         network, kept = train(ref, training, cap=cap, least_steps=2000, report=report)
         network.compile_seconds = training.compile_seconds
     tracks["network"] = network
@@ -124,12 +114,17 @@ def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
             tracks[f"hybrid_{name}"].compile_seconds += training.compile_seconds
     with stages("hybrid, scheduler", cap) as report:
         tracks["hybrid_scheduler"], plan = scheduler_row(
-            ref, method, settings.seed, "hybrid, scheduler", cap=cap, report=report
+            ref,
+            method,
+            entry.training(case, settings.seed),
+            "hybrid, scheduler",
+            cap=cap,
+            report=report,
         )
     with stages("hybrid into Gauss–Seidel", cap) as report:
         tracks["hybrid_gauss_seidel"], _ = scheduler_row(
-            ref, RELAXATIONS["gauss-seidel"](), settings.seed, "hybrid into Gauss–Seidel", cap=cap,
-            report=report,
+            ref, RELAXATIONS["gauss-seidel"](), entry.training(case, settings.seed),
+            "hybrid into Gauss–Seidel", cap=cap, report=report,
         )  # fmt: skip
     return Race(ref, cap, tracks, plan, [*first, *kept[1:]], relaxed)
 
@@ -179,6 +174,7 @@ def _handoffs(ref: Reference, method: Any, kept: list[Snapshot]) -> dict[str, Sn
 def results_of(race: Race, settings: Settings) -> dict[str, Any]:
     """The contents of `results.json`, as far as one race gives them."""
     ref, handoff = race.ref, race.plan.handoff
+    recipe = SUITE[settings.problem].recipe
     grid = ref.case.problem.grid
     summaries = {name: track.summary(ref, race.cap) for name, track in race.tracks.items()}
     return {
@@ -205,7 +201,7 @@ def results_of(race: Race, settings: Settings) -> dict[str, Any]:
         "row_ends_at_seconds": race.cap,
         "curves": {name: track.curve() for name, track in race.tracks.items()},
         "scaling": None,
-        "environment": environment("relaxation float64, training float32"),
+        "environment": environment(f"relaxation float64; {recipe.words}"),
     }
 
 

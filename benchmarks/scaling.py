@@ -1,41 +1,33 @@
 """What `--full` adds to the main job: growth with the grid, five seeds, and the regret."""
 
-import dataclasses
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.race import DISCRETIZATION, Reference, Track, relax
+from benchmarks.race import DISCRETIZATION
+from benchmarks.replay import FIXED, Goal, Pace, Replay, replayed, run_to
 from benchmarks.report import Stages
 from benchmarks.rows import (
     RELAXATIONS,
     TARGET,
     TARGET_COLUMN,
-    make_training,
     race,
     results_of,
     scheduler_row,
     speedup,
 )
-from nets import RitzTraining
-from solvers import Hybrid, SpectralHandoff, gallery
-from solvers.hybrid.handover import smoothed
-from solvers.hybrid.price import measure_step
-from solvers.snapshots import Snapshot
+from benchmarks.suite import SUITE
+from solvers import gallery
 
-SIZES = {1: (1000, 2000, 4000, 8000), 2: (64, 128, 256, 512)}
+SIZES = {1: (1000, 2000, 4000, 8000), 2: (64, 128, 256, 512), 3: (24, 32, 48, 64)}
 SEEDS = range(5)
-HANDOFFS = tuple(50 * 2**k for k in range(10))
 
 
 def full(outcome: Any, results: dict[str, Any], settings: Any, stages: Stages) -> dict[str, Any]:
     """All three parts; also puts the worst regret into `results["handoff"]`."""
-    method = RELAXATIONS[settings.relaxation]()
-    seeds = _seeds(outcome, results["methods"]["jacobi"], method, stages)
-    regret, worst = _regret(outcome, method, stages)
+    seeds = _seeds(outcome, results, settings, stages)
+    regret, worst = _regret(outcome, settings, stages)
     results["handoff"]["regret"] = worst
     return {"seeds": seeds, "regret": regret, "scaling": _growth(results, settings, stages)}
 
@@ -75,14 +67,16 @@ def growth_exponent(sizes: tuple[int, ...], seconds: list[float | None]) -> floa
     return float(np.polyfit(sizes_known, seconds_known, 1)[0])
 
 
-def _seeds(outcome: Any, jacobi: dict[str, Any], method: Any, stages: Stages) -> dict[str, Any]:
+def _seeds(outcome: Any, results: dict[str, Any], settings: Any, stages: Stages) -> dict[str, Any]:
     """The scheduler's hybrid on the wall clock from five networks."""
-    rows = []
+    rows, jacobi = [], results["methods"]["jacobi"]
+    entry, method = SUITE[settings.problem], RELAXATIONS[settings.relaxation]()
     for seed in SEEDS:
         with stages(f"seed {seed}", outcome.cap) as report:
             track, plan = scheduler_row(
-                outcome.ref, method, seed, f"seed {seed}", cap=outcome.cap, report=report
-            )
+                outcome.ref, method, entry.training(outcome.ref.case, seed), f"seed {seed}",
+                cap=outcome.cap, report=report,
+            )  # fmt: skip
             row = track.summary(outcome.ref, outcome.cap)
             ratios = speedup(jacobi, row)
             rows.append(
@@ -102,84 +96,30 @@ def _seeds(outcome: Any, jacobi: dict[str, Any], method: Any, stages: Stages) ->
     return {"title": "The scheduler's hybrid, seed by seed", "columns": columns, "rows": rows}
 
 
-@dataclasses.dataclass(frozen=True)
-class Replay:
-    """A recorded training, played back at one constant speed."""
-
-    training: RitzTraining
-    snapshots: list[Snapshot]
-    step_seconds: float
-
-    def __iter__(self) -> Iterator[Snapshot]:
-        for snapshot in self.snapshots:
-            yield snapshot._replace(seconds=snapshot.step * self.step_seconds)
-
-    def cool_down(self, snapshot: Snapshot, steps: int) -> Snapshot:
-        cooled = self.training.cool_down(snapshot, steps)
-        return cooled._replace(seconds=snapshot.seconds + steps * self.step_seconds)
-
-
-def _record(ref: Reference, seed: int, report: Any) -> Replay:
-    training = make_training(ref.case, seed, max_steps=HANDOFFS[-1])
-    training.prepare(ref.case.problem.grid)
-    snapshots = []
-    for snapshot in training:
-        snapshots.append(snapshot)
-        report(snapshot.step)
-    step_seconds = float(np.median(training.chunk_seconds)) / training.every
-    return Replay(training, snapshots, step_seconds)
-
-
-def _regret(outcome: Any, method: Any, stages: Stages) -> tuple[dict[str, Any], float | None]:
-    """Scheduler against zero and ten fixed handoffs of the same recorded training, to 1e-4.
-
-    Seconds are step × the median time of a step; relaxations run for real and are charged their
-    sweeps × the median sweep; looks are the real ones; a fixed handoff pays for one.
-    """
+def _regret(outcome: Any, settings: Any, stages: Stages) -> tuple[dict[str, Any], float | None]:
+    """Scheduler against zero and ten fixed handoffs of the same recorded training, by replay."""
     ref, rows, regrets = outcome.ref, [], []
+    entry, method = SUITE[settings.problem], RELAXATIONS[settings.relaxation]()
+    case = ref.case
+    target = min(TARGET, ref.discretization / ref.scale)
+    goal = Goal(case.problem, ref.discrete, target, ref.scale)
+    pace = Pace(case.problem, method)
+    with stages("regret, from zero"):
+        zero_steps = run_to(goal, method, jnp.zeros_like(ref.exact)).steps
+    training = entry.training(case, 0)
     for seed in SEEDS:
-        with stages(f"regret, recording seed {seed}", HANDOFFS[-1]) as report:
-            replay = _record(ref, seed, report)
-        with stages(f"regret, seed {seed}", len(HANDOFFS) + 2) as report:
-            scheduler, fixed = _totals(ref, method, replay, report)
-        best = min(fixed.values())
-        # None of the fixed ones within twice the scheduler's time: the regret is below one half.
-        regret = scheduler / best if np.isfinite(best) else None
-        regrets.append(regret)
-        times = [t if np.isfinite(t) else None for t in fixed.values()]
-        rows.append([f"seed {seed}", scheduler, *times, regret])
+        with stages(f"regret, seed {seed}", FIXED + 1) as report:
+            replay = Replay(training if seed == 0 else training.restarted(entry.model(case, seed)))
+            found = replayed(
+                goal, method, replay, pace, zero_steps, first=training.every, report=report
+            )
+        regrets.append(found.regret)
+        fixed = [found.fixed.get(training.every * 2**k) for k in range(FIXED)]
+        times = [t if t is not None and np.isfinite(t) else None for t in fixed]
+        rows.append([f"seed {seed}", found.scheduler, found.zero, *times, found.regret])
+    steps = [str(training.every * 2**k) for k in range(FIXED)]
     return {
-        "title": "Replayed seconds to 1e-4, by handoff step (– more than twice the best)",
-        "columns": ["network", "scheduler", "zero", *map(str, HANDOFFS), "regret"],
+        "title": f"Replayed seconds to {target:.1e}, by handoff step (– twice the best or more)",
+        "columns": ["network", "scheduler", "zero", *steps, "regret"],
         "rows": rows,
-    }, max((regret for regret in regrets if regret is not None), default=None)
-
-
-def _totals(
-    ref: Reference, method: Any, replay: Replay, report: Any
-) -> tuple[float, dict[int, float]]:
-    problem = ref.case.problem
-    sweeps = []
-
-    def relaxing(start: Any, charged: float, limit: float) -> float:
-        """Charged seconds plus sweeps × the median sweep so far; infinite beyond `limit`."""
-        sweeps.append(measure_step(problem, method, time.perf_counter)[0])
-        track = Track("", handed_over=charged)
-        track = relax(ref, method, track, start, cap=limit, until=TARGET)
-        if track.errors[-1] > TARGET:
-            return np.inf
-        return charged + track.steps[-1] * float(np.median(sweeps))
-
-    plan = Hybrid(method, SpectralHandoff(target=TARGET)).plan(problem, replay)
-    scheduler = relaxing(plan.handoff.start(problem), plan.costs.charged, np.inf)
-    report(1)
-    looks = plan.costs.looking / max(len(plan.trace), 1)
-    totals = {0: relaxing(jnp.zeros_like(ref.exact), 0.0, 2 * scheduler)}
-    by_step = {snapshot.step: snapshot for snapshot in replay.snapshots}
-    for done, step in enumerate(HANDOFFS, 2):
-        guess = smoothed(problem, by_step[step].evaluate(problem.grid))
-        limit = 2 * min(scheduler, *totals.values())
-        charged = step * replay.step_seconds + looks
-        totals[step] = relaxing(guess, charged, limit) if charged < limit else np.inf
-        report(done)
-    return scheduler, totals
+    }, max(regrets)

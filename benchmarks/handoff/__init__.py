@@ -1,0 +1,1 @@
+"""Handing over, held against everything else: regret, ways, controls, classical solvers."""

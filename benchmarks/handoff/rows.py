@@ -1,0 +1,164 @@
+"""All numbers of one problem: regret of the scheduler, ways, controls, classical solvers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.handoff.ways import (
+    CHOSEN,
+    Source,
+    Timer,
+    classical,
+    coarse_guess,
+    nothing,
+    ways_of,
+)
+from benchmarks.race import reference
+from benchmarks.replay import Goal, Regret, Replay, replayed, run_to
+from benchmarks.suite import Entry
+from nets import RitzTraining
+from solvers import Galerkin, Hybrid, SpectralHandoff, advise
+from solvers.snapshots import Snapshot
+
+TARGET = 1e-4
+# A way that takes more than this many times the scheduler's seconds is given up.
+GIVEN_UP = 3.0
+Report = Callable[[float], None]
+Row = dict[str, Any]
+
+
+def measure(entry: Entry, intervals: int, seeds: int, report: Report, *, all_ways: bool) -> Row:
+    """Run everything on one problem; `report` is told the share that is done."""
+    case = entry.case(intervals)
+    ref = reference(case)
+    goal = Goal(case.problem, ref.discrete, TARGET, ref.scale)
+    advice = advise(case.problem, target=TARGET)
+    timer = Timer(goal)
+    report(0.1)
+    controls = {name: timer.zero(name) for name in timer.solvers} | dict(classical(goal))
+    coarse_seconds, coarse = coarse_guess(entry, case)
+    report(0.2)
+    training = entry.training(case, 0)
+    training.prepare(case.problem.grid, features=True)
+    rows = []
+    for seed in range(seeds):
+        own = training if seed == 0 else training.restarted(entry.model(case, seed))
+        rows.append(_seed(timer, own, seed, all_ways=all_ways))
+        report(0.2 + 0.75 * (seed + 1) / seeds)
+    most = GIVEN_UP * float(np.median([row["scheduler"] for row in rows]))
+    coarse_row = {name: timer.from_guess(name, coarse_seconds, coarse, most) for name in CHOSEN}
+    zero_run = timer.zeros["jacobi"]
+    pace = timer.paces["jacobi"].again()[0]
+    return {
+        "problem": entry.name,
+        "title": case.title,
+        "intervals": case.problem.grid.intervals,
+        "unknowns": case.problem.grid.size,
+        "discretization_error": ref.discretization / ref.scale,
+        "step_seconds": rows[0]["step_seconds"],
+        "compile_seconds": training.compile_seconds,
+        "advice": {"best": advice.best.name, "seconds": advice.best.seconds,
+                   "verdict": advice.verdict},
+        "zero": controls,
+        "coarse": coarse_row,
+        "seeds": rows,
+        "wall": _wall(goal, timer, training),
+        "curves": {
+            "jacobi": {"seconds": zero_run.counts * pace, "error": zero_run.errors},
+            "network": rows[0].pop("network_curve"),
+            "hybrid": rows[0].pop("hybrid_curve"),
+        },
+    }  # fmt: skip
+
+
+def _seed(timer: Timer, training: RitzTraining, seed: int, *, all_ways: bool) -> dict[str, Any]:
+    goal, method = timer.goal, timer.solvers["jacobi"]
+    replay = Replay(training)
+    first = training.every if training.every < 50 else 50
+    regret = replayed(
+        goal, method, replay, timer.paces["jacobi"], timer.zeros["jacobi"].steps, first=first
+    )
+    chosen = _chosen(replay, regret)
+    untrained = next(iter(replay))
+    sources = {
+        Source.TRAINED: chosen,
+        Source.UNTRAINED: untrained,
+        Source.NOTHING: nothing(goal.problem),
+    }
+    ways = ways_of(goal.problem.grid.ndim)
+    most = GIVEN_UP * min(regret.scheduler, regret.best)
+    found = {
+        name: {
+            way: timer.way(ways[way], name, sources, most) for way in (ways if all_ways else few)
+        }
+        for name, few in CHOSEN.items()
+    }
+    row: dict[str, Any] = {
+        "seed": seed,
+        "step_seconds": replay.step_seconds,
+        "scheduler": regret.scheduler,
+        "handoff_step": regret.plan.handoff.step,
+        "trained": regret.plan.handoff.initial is not None,
+        "reason": regret.plan.handoff.reason,
+        "costs": regret.plan.costs._asdict(),
+        "zero": regret.zero,
+        "fixed": regret.fixed,
+        "regret": regret.regret,
+        "ways": found,
+        "scheduled_galerkin": _scheduled_galerkin(timer, replay, most),
+    }
+    if seed == 0:
+        row |= _curves(timer, replay, regret, chosen)
+    return row
+
+
+def _chosen(replay: Replay, regret: Regret) -> Snapshot:
+    """What the scheduler handed over, or where it did not train the best fixed handoff."""
+    if regret.plan.handoff.snapshot is not None:
+        return regret.plan.handoff.snapshot
+    step = min(regret.fixed, key=lambda k: regret.fixed[k], default=0)
+    snapshot = replay.at(step)
+    assert snapshot is not None
+    return snapshot
+
+
+def _scheduled_galerkin(timer: Timer, replay: Replay, most: float) -> float:
+    """The scheduler's own choice where Galerkin is how, in seconds to the goal."""
+    goal = timer.goal
+    hybrid = Hybrid(timer.solvers["jacobi"], SpectralHandoff(target=TARGET), handover=Galerkin())
+    plan = hybrid.plan(goal.problem, replay)
+    start = plan.handoff.start(goal.problem)
+    return timer.from_guess("jacobi", plan.costs.charged, start, 2 * most)
+
+
+def _wall(goal: Goal, timer: Timer, training: RitzTraining) -> float:
+    """One whole hybrid by the wall clock, training and all."""
+    plan = Hybrid(timer.solvers["jacobi"], SpectralHandoff(target=TARGET)).plan(
+        goal.problem, training
+    )
+    start = plan.handoff.start(goal.problem)
+    return timer.from_guess("jacobi", plan.costs.charged, start, np.inf)
+
+
+def _curves(timer: Timer, replay: Replay, regret: Regret, chosen: Snapshot) -> dict[str, Any]:
+    """Error against seconds of the network alone, and of the hybrid from its handover on."""
+    goal, grid = timer.goal, timer.goal.problem.grid
+    seconds, errors, due = [], [], 0.0
+    for snapshot in replay:
+        if snapshot.step > max(2 * chosen.step, 100):
+            break
+        if snapshot.step >= due:
+            u = snapshot.evaluate(grid)[grid.unknowns]
+            seconds.append(snapshot.seconds)
+            errors.append(float(jnp.max(jnp.abs(u - goal.discrete))) / goal.scale)
+            due = 1.1 * snapshot.step
+    start = regret.plan.handoff.start(goal.problem)
+    step, _ = timer.paces["jacobi"].again()
+    run = run_to(goal, timer.solvers["jacobi"], start)
+    charged = regret.plan.costs.charged
+    return {
+        "network_curve": {"seconds": seconds, "error": errors},
+        "hybrid_curve": {"seconds": charged + run.counts * step, "error": run.errors},
+    }
