@@ -1,8 +1,8 @@
 """Renew the README's tables and sentences from the kept results of the benchmarks.
 
 `python -m benchmarks.readme RESULTS` copies the `results.json` (without its curves) and the figure
-of a run of the main job or of `benchmarks.multigrid` into `docs/results` and writes what stands
-between the README's markers; a test compares the two.
+of a run of the main job, of `benchmarks.multigrid` or of `benchmarks.handoff` into `docs/results`
+and writes what stands between the README's markers; a test compares the two.
 """
 
 import argparse
@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.handoff.verdict import regrets, way_seconds
 from benchmarks.report import COLUMNS, verdict
 from benchmarks.results import write_json
 
@@ -21,6 +24,7 @@ KEPT = ROOT / "docs" / "results"
 FIGURES = {
     "poisson_hybrid": "d_error_against_seconds.png",
     "multigrid": "seconds_against_unknowns.png",
+    "handoff": "regret_and_ways.png",
 }
 # Seconds to a relative residual of 1e-8 at the largest size of each.
 MULTIGRID_CASES = ("rough_2d", "rough_3d", "anisotropic_2d", "neumann_2d", "varying_2d", "discs_2d")
@@ -123,7 +127,54 @@ def _answers(verdict: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-TABLES = {"poisson_hybrid": hybrid_table, "multigrid": multigrid_table}
+def handoff_table(results: dict[str, Any]) -> str:
+    """Markdown of seconds to the goal: relaxing, the hybrid, its rivals; then the verdict."""
+    columns = {
+        "Jacobi": lambda row: _zero(row, "jacobi"),
+        "hybrid": lambda row: _cell(_median(row, "scheduler")),
+        "Galerkin": lambda row: _way(row, "galerkin"),
+        "– untrained": lambda row: _way(row, "galerkin_untrained"),
+        "– modes only": lambda row: _way(row, "galerkin_modes"),
+        "coarse grid": lambda row: _cell(row["coarse"]["jacobi"]),
+        "CG": lambda row: _zero(row, "cg"),
+        "multigrid": lambda row: _zero(row, "multigrid"),
+        "direct": lambda row: _zero(row, "direct"),
+        "regret": lambda row: f"{np.median(regrets(row)):.2f}, {max(regrets(row)):.2f}",
+    }
+    lines = [
+        f"| seconds to the goal | {' | '.join(columns)} |",
+        f"|---|{'---:|' * len(columns)}",
+    ]
+    for row in results["problems"]:
+        size = "×".join(map(str, row["intervals"]))
+        cells = [column(row) for column in columns.values()]
+        lines.append(f"| {row['title']}, {size} | {' | '.join(cells)} |")
+    device = results["environment"]["device"]
+    notes = (
+        f"{results['summary']} Medians of {results['settings']['seeds']} networks, regret also the "
+        "worst; training, planning and looking charged, compilation apart; hybrid and Galerkin "
+        "into Jacobi. The goal is the discretisation error, or 1e-5 of max|u| where that is "
+        f"smaller. ~ predicted, not run; – given up. {device['cores']} cores of "
+        f"{device['processor']}, float64 relaxation."
+    )
+    return "\n".join([*lines, "", notes])
+
+
+def _median(row: dict[str, Any], name: str) -> float:
+    return float(np.median([seed[name] for seed in row["seeds"]]))
+
+
+def _way(row: dict[str, Any], way: str) -> str:
+    seconds = way_seconds(row, "jacobi", way)
+    return _cell(seconds if seconds is not None and np.isfinite(seconds) else None)
+
+
+def _zero(row: dict[str, Any], solver: str) -> str:
+    mark = "~" if row["zero_is_predicted"].get(solver) else ""
+    return mark + _cell(row["zero"].get(solver))
+
+
+TABLES = {"poisson_hybrid": hybrid_table, "multigrid": multigrid_table, "handoff": handoff_table}
 
 
 def renewed(readme: str, name: str, results: dict[str, Any]) -> str:
@@ -140,11 +191,14 @@ def _cell(number: float | None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
-    parser.add_argument("results", type=Path, help="output folder of either benchmark")
+    parser.add_argument("results", type=Path, help="output folder of a benchmark")
     folder = parser.parse_args(argv).results
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    results.pop("curves")
-    name = "poisson_hybrid" if "methods" in results else "multigrid"
+    results.pop("curves", None)
+    for row in results.get("problems", []):
+        row.pop("curves")
+    keys = {"methods": "poisson_hybrid", "problems": "handoff", "rows": "multigrid"}
+    name = next(keys[key] for key in keys if key in results)
     write_json(KEPT / f"{name}.json", results)
     shutil.copy(folder / FIGURES[name], KEPT / f"{name}.png")
     readme = ROOT / "README.md"

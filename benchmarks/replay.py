@@ -13,7 +13,7 @@ from nets import RitzTraining
 from solvers import Hybrid, Poisson, SpectralHandoff
 from solvers.hybrid import HybridPlan
 from solvers.hybrid.handover import Guess, Handover
-from solvers.hybrid.price import measure_step
+from solvers.hybrid.price import measure_step, price_of
 from solvers.iteration import AbstractIteration
 from solvers.snapshots import Snapshot
 
@@ -176,7 +176,7 @@ class Regret(NamedTuple):
     Attributes:
         scheduler: by the scheduler, all charged.
         zero: without training.
-        fixed: by handoff step; infinite where it takes more than the best before it.
+        fixed: by handoff step; infinite where it takes more than the scheduler or a better one.
         plan: of the scheduler.
         look_seconds: of one look, mean.
     """
@@ -189,12 +189,15 @@ class Regret(NamedTuple):
 
     @property
     def best(self) -> float:
-        return min(self.zero, *self.fixed.values())
+        return min([self.zero, *self.fixed.values()])
 
     @property
     def regret(self) -> float:
-        """The scheduler's seconds over the best of no training and the fixed handoffs."""
-        return self.scheduler / self.best
+        """The scheduler's seconds over the best of no training and the fixed handoffs.
+
+        1 where none of these beats the scheduler, by however much it beats them.
+        """
+        return max(self.scheduler / self.best, 1.0)
 
 
 def replayed(
@@ -226,29 +229,27 @@ def replayed(
     look = plan.costs.looking / max(len(plan.trace), 1)
     report(1)
 
-    def total(charged: float, start: jax.Array, most_seconds: float) -> float:
+    def relaxing(start: jax.Array, most_seconds: float) -> float:
         step, call = pace.again()
-        most = (most_seconds - charged - call) / step
-        return (
-            charged + call + step * run_to(goal, method, start, most).steps if most > 0 else np.inf
-        )
+        most = (most_seconds - call) / step
+        return call + step * run_to(goal, method, start, most).steps if most > 0 else np.inf
 
     step, call = pace.again()
     zero = call + step * zero_steps
-    initial = plan.handoff.initial
-    if initial is None:
-        scheduler = plan.costs.charged + zero
-    else:
-        scheduler = total(plan.costs.charged, initial, np.inf)
+    scheduler = plan.costs.charged
+    scheduler += zero if plan.handoff.initial is None else relaxing(plan.handoff.initial, np.inf)
+    price = price_of(problem, method, target=goal.target)
     fixed: dict[int, float] = {}
-    best = zero
     for k in range(FIXED):
         at = first * 2**k
         charged = at * replay.step_seconds + look
-        snapshot = replay.at(at) if charged < best else None
+        left = min([zero, scheduler, *fixed.values()]) - charged
+        snapshot = replay.at(at) if left > 0 else None
         if snapshot is None:
             break
-        fixed[at] = total(charged, handover.start(problem, snapshot), 2 * best)
-        best = min(best, fixed[at])
+        start = handover.start(problem, snapshot)
+        # What is priced at twice as much as is left to win is not run.
+        is_hopeless = price.remaining(start).seconds > 2 * left
+        fixed[at] = np.inf if is_hopeless else charged + relaxing(start, left)
         report(k + 2)
     return Regret(scheduler, zero, fixed, plan, look)

@@ -119,7 +119,7 @@ def _regret(outcome: Any, settings: Any, stages: Stages) -> tuple[dict[str, Any]
         rows.append([f"seed {seed}", found.scheduler, found.zero, *times, found.regret])
     steps = [str(training.every * 2**k) for k in range(FIXED)]
     return {
-        "title": f"Replayed seconds to {target:.1e}, by handoff step (– twice the best or more)",
+        "title": f"Replayed seconds to {target:.1e}, by handoff step (– more than one before)",
         "columns": ["network", "scheduler", "zero", *steps, "regret"],
         "rows": rows,
     }, max(regrets)

@@ -92,7 +92,7 @@ def _sizes(quick: int, default: int, full: int) -> dict[str, int]:
     return {"quick": quick, "default": default, "full": full}
 
 
-LINE, SQUARE, CUBE = _sizes(1000, 2000, 4000), _sizes(48, 256, 512), _sizes(16, 64, 96)
+LINE, SQUARE, CUBE = _sizes(1000, 2000, 8000), _sizes(64, 192, 512), _sizes(16, 48, 96)
 SUITE = {
     entry.name: entry
     for entry in (
@@ -103,7 +103,7 @@ SUITE = {
         Entry("rough", Recipe((64,), 15.0, 256), LINE),
         Entry("smooth", adam(3.0, 32), LINE),
         Entry("layers", Recipe((64,), 15.0, 128), LINE),
-        Entry("scales", Recipe((64,), 3.0, 20), SQUARE),
+        Entry("scales", Recipe((64,), 3.0, 16), SQUARE),
         Entry("peak", Recipe((48,), 3.0, 14), SQUARE),
         Entry("graded", adam(2.0, 10), SQUARE),
         Entry("channel", Recipe((32,), 2.0, 10), SQUARE),

@@ -35,7 +35,7 @@ class Deflated(AbstractIteration):
         method: any iterative method but `ConjugateGradient`; rtol, atol and max_steps are its own,
             max_steps counted in these larger steps.
         vectors: values at the unknowns, shape (k, *grid.shape); dependent ones are left out.
-        every: steps of the method between two corrections.
+        every: steps of the method between two corrections; another number needs no compilation.
         check_every: steps between two looks at the residual.
 
     Raises:
@@ -59,7 +59,7 @@ class Deflated(AbstractIteration):
 
     method: AbstractIteration
     vectors: jax.Array
-    every: int = eqx.field(static=True)
+    every: jax.Array
     check_every: int = eqx.field(static=True)
     works_in_place: ClassVar[bool] = True
 
@@ -74,7 +74,7 @@ class Deflated(AbstractIteration):
         self.method = method
         self.vectors = jnp.asarray(vectors)
         refuse("vectors", self.vectors, lambda x: False, "finite values")
-        self.every = as_count("every", every)
+        self.every = jnp.asarray(as_count("every", every), jnp.int32)
         self.check_every = as_count("check_every", check_every)
 
     @property
@@ -113,9 +113,12 @@ class Deflated(AbstractIteration):
 
     def precondition(self, setup: DeflatedSetup, r: jax.Array, steps: int) -> jax.Array:
         def once(_: Any, u: jax.Array) -> jax.Array:
-            left = r - setup.operator.mv(u)
-            u = u + self.method.precondition(setup.inner, left, self.every)
+            u = jax.lax.fori_loop(0, self.every, inner, u)
             return corrected(setup.operator, setup.basis, r, u)
+
+        def inner(_: Any, u: jax.Array) -> jax.Array:
+            left = r - setup.operator.mv(u)
+            return u + self.method.precondition(setup.inner, left, 1)
 
         return jax.lax.fori_loop(0, steps, once, self.start(setup, r, jnp.zeros_like(r)))
 

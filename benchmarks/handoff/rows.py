@@ -22,9 +22,12 @@ from nets import RitzTraining
 from solvers import Galerkin, Hybrid, SpectralHandoff, advise
 from solvers.snapshots import Snapshot
 
-TARGET = 1e-4
 # A way that takes more than this many times the scheduler's seconds is given up.
 GIVEN_UP = 3.0
+# Seconds for which a solver from zero is run, but for `--full`, which has no limit.
+LONGEST = 2.0
+# The goal is the discretisation error, or this relative to max|u| where it is smaller.
+LEAST_TARGET = 1e-5
 Report = Callable[[float], None]
 Row = dict[str, Any]
 
@@ -33,9 +36,10 @@ def measure(entry: Entry, intervals: int, seeds: int, report: Report, *, all_way
     """Run everything on one problem; `report` is told the share that is done."""
     case = entry.case(intervals)
     ref = reference(case)
-    goal = Goal(case.problem, ref.discrete, TARGET, ref.scale)
-    advice = advise(case.problem, target=TARGET)
-    timer = Timer(goal)
+    target = max(ref.discretization / ref.scale, LEAST_TARGET)
+    goal = Goal(case.problem, ref.discrete, target, ref.scale)
+    advice = advise(case.problem, target=target)
+    timer = Timer(goal, LONGEST if not all_ways else np.inf)
     report(0.1)
     controls = {name: timer.zero(name) for name in timer.solvers} | dict(classical(goal))
     coarse_seconds, coarse = coarse_guess(entry, case)
@@ -49,7 +53,7 @@ def measure(entry: Entry, intervals: int, seeds: int, report: Report, *, all_way
         report(0.2 + 0.75 * (seed + 1) / seeds)
     most = GIVEN_UP * float(np.median([row["scheduler"] for row in rows]))
     coarse_row = {name: timer.from_guess(name, coarse_seconds, coarse, most) for name in CHOSEN}
-    zero_run = timer.zeros["jacobi"]
+    zero_run = timer.zero_runs["jacobi"]
     pace = timer.paces["jacobi"].again()[0]
     return {
         "problem": entry.name,
@@ -57,11 +61,13 @@ def measure(entry: Entry, intervals: int, seeds: int, report: Report, *, all_way
         "intervals": case.problem.grid.intervals,
         "unknowns": case.problem.grid.size,
         "discretization_error": ref.discretization / ref.scale,
+        "target": target,
         "step_seconds": rows[0]["step_seconds"],
         "compile_seconds": training.compile_seconds,
         "advice": {"best": advice.best.name, "seconds": advice.best.seconds,
                    "verdict": advice.verdict},
         "zero": controls,
+        "zero_is_predicted": timer.is_predicted,
         "coarse": coarse_row,
         "seeds": rows,
         "wall": _wall(goal, timer, training),
@@ -78,7 +84,7 @@ def _seed(timer: Timer, training: RitzTraining, seed: int, *, all_ways: bool) ->
     replay = Replay(training)
     first = training.every if training.every < 50 else 50
     regret = replayed(
-        goal, method, replay, timer.paces["jacobi"], timer.zeros["jacobi"].steps, first=first
+        goal, method, replay, timer.paces["jacobi"], timer.zero_steps["jacobi"], first=first
     )
     chosen = _chosen(replay, regret)
     untrained = next(iter(replay))
@@ -127,7 +133,9 @@ def _chosen(replay: Replay, regret: Regret) -> Snapshot:
 def _scheduled_galerkin(timer: Timer, replay: Replay, most: float) -> float:
     """The scheduler's own choice where Galerkin is how, in seconds to the goal."""
     goal = timer.goal
-    hybrid = Hybrid(timer.solvers["jacobi"], SpectralHandoff(target=TARGET), handover=Galerkin())
+    hybrid = Hybrid(
+        timer.solvers["jacobi"], SpectralHandoff(target=goal.target), handover=Galerkin()
+    )
     plan = hybrid.plan(goal.problem, replay)
     start = plan.handoff.start(goal.problem)
     return timer.from_guess("jacobi", plan.costs.charged, start, 2 * most)
@@ -135,7 +143,7 @@ def _scheduled_galerkin(timer: Timer, replay: Replay, most: float) -> float:
 
 def _wall(goal: Goal, timer: Timer, training: RitzTraining) -> float:
     """One whole hybrid by the wall clock, training and all."""
-    plan = Hybrid(timer.solvers["jacobi"], SpectralHandoff(target=TARGET)).plan(
+    plan = Hybrid(timer.solvers["jacobi"], SpectralHandoff(target=goal.target)).plan(
         goal.problem, training
     )
     start = plan.handoff.start(goal.problem)

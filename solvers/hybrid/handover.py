@@ -1,6 +1,5 @@
 """How what a training has learned enters a solver."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -188,8 +187,7 @@ class Deflation(Galerkin):
         every = self.every or 1
         if self.every is None and isinstance(method, Relaxation):
             sweep, both = measure(method), measure(Deflated(method, vectors))
-            # A power of two, so that another snapshot needs no other program.
-            every = 2 ** round(math.log2(max(both / sweep - 1, 1)))
+            every = max(round(both / sweep) - 1, 1)
         return Deflated(method, vectors, every=every)
 
 

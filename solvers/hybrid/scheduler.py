@@ -14,6 +14,8 @@ from solvers.snapshots import Snapshot
 COOL_DOWN_STEPS = 250
 # Scatter of the smooth modes from which an optimiser only stirs them.
 STIRRING = 0.5
+# Share of the seconds of relaxing from zero that training may lose.
+STAKE = 0.25
 INTERRUPTED = "interrupted by the user"
 
 
@@ -101,19 +103,25 @@ class _Candidate(NamedTuple):
 class SpectralHandoff:
     """Watch the smooth modes of the output; hand over when relaxing is the better use of a second.
 
-    R is the price of handing over the best snapshot so far, t what has been charged. Hand over when
-    R ≤ t/4 and the last looks show no gain that is worth its time, after no gain for max(R/4,
-    0.3 s), once t alone has cost as much as relaxing from zero, or where the smooth modes of the
-    last five looks scatter by more than half of their size, which only a cool-down cures. A
-    training with noise that can be cooled down is, from the best snapshot, where that costs less
-    than what it may save, R; the cheaper of the two states is taken. There is no training where
-    relaxing from zero costs less than `least_steps` steps and the cool-down; one that does not say
-    how long a step takes is timed for a chunk. A guess dearer than zero is not used.
+    R is the price of handing over the best snapshot so far, t what has been charged. Hand over
+
+    - when R ≤ t/4, unless another stretch like the last would lower R by more than it takes;
+    - when R is no longer falling, and over the last max(R/4, min(t/8, 0.3 s)) or more fell by less
+      than that;
+    - when R is no longer falling, and the smooth modes of the last five looks scatter by more than
+      half of their size, which only a cool-down cures;
+    - once t is a quarter of what relaxing from zero costs, unless the pace at which R falls
+      promises to beat that.
+
+    A training with noise that can be cooled down is, from the best snapshot, where R is twice what
+    that costs; the cheaper of the two states is taken. There is no training where relaxing from
+    zero costs less than `least_steps` steps and the cool-down; one that does not say how long a
+    step takes is timed for a chunk. A guess dearer than zero is not used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
             max|u|, in (0, 1).
-        patience: seconds without gain that are always allowed.
+        patience: the 0.3 s over which, at most, gain is judged where R is small.
         least_steps: optimiser steps before which the output is hardly worth handing over; None for
             what the training says of itself, 500 if it says nothing.
         cool_down: whether to let the optimiser come to rest before the handover; None for what the
@@ -196,35 +204,56 @@ class SpectralHandoff:
         now, zero = session.seconds, session.zero.seconds
         if session.is_out_of_time(remaining):
             return f"the limit of {session.max_seconds:.3g} s leaves no more for training"
-        if remaining <= now / 4 and not _is_gaining(session.trace):
+        if remaining <= now / 4 and not _is_gaining(session.trace, 0.0):
             return f"{remaining:.3g} s remain, at most a quarter of the {now:.3g} s spent"
-        allowed = max(remaining / 4, self.patience)
-        if math.isfinite(remaining) and waited >= allowed:
-            return f"no gain for {waited:.3g} s, at {remaining:.3g} s remaining"
-        if self._cools(session) and session.scatter > STIRRING:
+        allowed = max(remaining / 4, min(self.patience, now / 8))
+        is_known = waited > 0 and math.isfinite(remaining)
+        if is_known and not _is_gaining(session.trace, allowed):
+            return f"{remaining:.3g} s remain, and training takes longer than it saves"
+        if waited > 0 and self._cools(session) and session.scatter > STIRRING:
             return f"the smooth modes scatter by {session.scatter:.0%} of what is left in them"
-        if now >= zero:
-            return f"{now:.3g} s are spent, as much as relaxing from zero costs ({zero:.3g} s)"
+        if now >= STAKE * zero and now + _still_needed(session.trace) >= zero:
+            return (
+                f"{now:.3g} s are spent, and at this pace training will not beat relaxing from "
+                f"zero ({zero:.3g} s)"
+            )
         return None
 
 
-def _is_gaining(trace: list[Look]) -> bool:
-    """Whether another stretch like the last would lower the price by more than it takes."""
-    if len(trace) < 2:
-        return False
-    before, now = trace[-2:]
-    if not 0 < now.remaining_seconds < before.remaining_seconds:
-        return False
-    ratio = now.remaining_seconds / before.remaining_seconds
-    return now.remaining_seconds * (1 - ratio) > now.seconds - before.seconds
+def _still_needed(trace: list[Look]) -> float:
+    """Seconds until the end, of training on and relaxing, if the price goes on falling as it does.
+
+    Over the later half of the time R fell as e^(−t/τ). It is worth waiting until R is τ, which
+    takes τ ln(R/τ), and then relaxing takes τ.
+    """
+    now = trace[-1]
+    earlier = next(look for look in trace if look is now or 2 * look.seconds >= now.seconds)
+    low, high = now.remaining_seconds, earlier.remaining_seconds
+    if not 0 < low < high or math.isinf(high):
+        return low
+    tau = (now.seconds - earlier.seconds) / math.log(high / low)
+    return tau * (1 + math.log(low / tau)) if low > tau else low
+
+
+def _is_gaining(trace: list[Look], stretch: float) -> bool:
+    """Whether another such stretch would lower the price by more than it takes.
+
+    The last one is of at least `stretch` seconds; where there are none so long, nobody knows.
+    """
+    now = trace[-1]
+    before = [look for look in trace[:-1] if now.seconds - look.seconds >= stretch]
+    if not before:
+        return stretch > 0
+    low, high = now.remaining_seconds, before[-1].remaining_seconds
+    return 0 < low < high and low * (1 - low / high) > now.seconds - before[-1].seconds
 
 
 def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:
     """The better of `best` and what it cools down to, and words for the reason."""
     before = best.look.remaining_seconds
     cost = COOL_DOWN_STEPS * best.snapshot.seconds / best.snapshot.step
-    if before <= cost:
-        return best, f"; a cool-down would cost {cost:.3g} s, more than it could save"
+    if before <= 2 * cost:
+        return best, f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
     cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
     look, guess = session.look(cooled)
     after = look.remaining_seconds

@@ -107,8 +107,8 @@ def test_it_hands_over_the_best_snapshot_after_no_gain(session_of: Any) -> None:
     prices = [9.0, 5.0, 1.0, *[2.0] * 20]
     handoff = SpectralHandoff().decide(session_of(training_of(prices)))
     assert handoff.step == 100
-    assert "no gain" in handoff.reason
-    assert handoff.seconds == pytest.approx(0.5)  # 0.2 s and the patience of 0.3 s
+    assert "takes longer than it saves" in handoff.reason
+    assert handoff.seconds == pytest.approx(0.5)  # 0.2 s, and R/4 = 0.25 s seen from a look there
 
 
 def test_it_does_not_train_where_zero_is_cheaper_than_the_least_training(session_of: Any) -> None:
@@ -120,20 +120,28 @@ def test_it_does_not_train_where_zero_is_cheaper_than_the_least_training(session
     assert session.trace == []
 
 
-def test_it_stops_training_that_has_cost_as_much_as_zero_would(session_of: Any) -> None:
+def test_it_stakes_a_quarter_of_zero_on_a_training_that_promises_nothing(session_of: Any) -> None:
     prices = [50.0 - i for i in range(40)]
     handoff = SpectralHandoff().decide(session_of(training_of(prices), zero=1.15))
     assert handoff.initial is None  # dearer than zero: zero it is
     assert "relaxing from zero" in handoff.reason
     assert handoff.predicted_seconds == pytest.approx(1.15)
-    assert handoff.seconds == pytest.approx(1.2)
+    assert handoff.seconds == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("after", "taken"), [(0.01, 0.01), (3.0, 1.0)])
+def test_a_training_whose_pace_promises_to_beat_zero_goes_on(session_of: Any) -> None:
+    # R falls by half every 0.1 s: τ = 0.14, and from R = 5 half a second more would do.
+    prices = [50 / 2**i for i in range(40)]
+    handoff = SpectralHandoff().decide(session_of(training_of(prices), zero=2.0))
+    assert handoff.initial is not None
+    assert 0.5 < handoff.seconds < 1.1
+
+
+@pytest.mark.parametrize(("after", "taken"), [(0.01, 0.01), (3.0, 1.2)])
 def test_a_cool_down_is_charged_and_used_only_if_it_helps(
     session_of: Any, after: float, taken: float
 ) -> None:
-    training = Cooling([9.0, 5.0, 1.0, *[2.0] * 20], after)
+    training = Cooling([9.0, 5.0, 1.2, *[2.0] * 20], after)
     assert isinstance(training, CoolableTraining)
     handoff = SpectralHandoff().decide(session_of(training))
     assert training.cooled_from == 100
@@ -157,9 +165,9 @@ def test_without_cool_down_none_happens(session_of: Any) -> None:
 
 
 def test_looks_come_as_rarely_as_wastes_least(session_of: Any) -> None:
-    session = session_of(training_of([5.0] * 60))
+    session = session_of(training_of([100 - 1.5 * i for i in range(60)]), zero=1e4)
     session._clock.tick = 0.01  # a look is then 0.01 s, a chunk 0.1 s
-    SpectralHandoff(patience=100.0).decide(session)
+    SpectralHandoff().decide(session)
     # Every √(2ct) seconds: until t that is √(2t/c) looks, at t = 6 s 35, or less by whole chunks.
     assert 20 <= len(session.trace) <= 35
     gaps = np.diff([look.seconds for look in session.trace])
