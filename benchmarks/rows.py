@@ -101,7 +101,8 @@ def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
         first = list(entry.training(case, settings.seed, every=1, max_steps=49))
     with stages("network alone", cap) as report:
         training = entry.training(case, settings.seed)
-        network, kept = train(ref, training, cap=cap, least_steps=2000, report=report)
+        least = 4 * training.least_steps
+        network, kept = train(ref, training, cap=cap, least_steps=least, report=report)
         network.compile_seconds = training.compile_seconds
     tracks["network"] = network
     method = RELAXATIONS[settings.relaxation]()

@@ -36,10 +36,11 @@ def regret_table(rows: list[Row]) -> dict[str, Any]:
         for seed in row["seeds"]:
             fixed = {int(step): number(t) for step, t in seed["fixed"].items()}
             best = min(fixed, key=lambda step: fixed[step], default=None)
+            seconds = None if best is None else _finite(fixed[best])
             body.append([
                 row["problem"] if seed["seed"] == 0 else "", seed["seed"],
                 seed["handoff_step"] if seed["trained"] else "none",
-                seed["scheduler"], _zero(row, "jacobi", seed["zero"]), _finite(fixed.get(best)),
+                seed["scheduler"], _zero(row, "jacobi", seed["zero"]), seconds,
                 best, f"{seed['regret']:.2f}", _finite(seed["scheduled_galerkin"]),
             ])  # fmt: skip
     columns = ["problem", "seed", "handoff step", "scheduler", "zero", "best fixed", "its step",

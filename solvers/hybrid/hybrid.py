@@ -241,5 +241,5 @@ class Hybrid:
 
 
 def _check_seconds(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
         raise ValueError(f"max_seconds: expected a positive number of seconds, got {value!r}")
