@@ -40,11 +40,16 @@ def draw_all(race: Any, results: dict[str, Any], output: Path) -> list[Path]:
             "c_jacobi_by_frequency": jacobi_by_frequency(race),
             "d_error_against_seconds": error_against_seconds(race, results),
         }
-        paths = []
-        for name, figure in drawn.items():
-            paths.append(output / f"{name}.png")
-            figure.savefig(paths[-1])
-            plt.close(figure)
+        return save_all(drawn, output)
+
+
+def save_all(drawn: dict[str, Figure], output: Path) -> list[Path]:
+    """Write each figure under its name into `output`, and close it."""
+    paths = []
+    for name, figure in drawn.items():
+        paths.append(output / f"{name}.png")
+        figure.savefig(paths[-1])
+        plt.close(figure)
     return paths
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.figures import STYLE
+from benchmarks.figures import STYLE, save_all
 from benchmarks.handoff.verdict import regrets, way_seconds
 
 Row = dict[str, Any]
@@ -36,12 +36,7 @@ WAYS = {
 def draw_all(rows: list[Row], output: Path) -> list[Path]:
     with plt.rc_context(STYLE):
         drawn = {"error_against_seconds": errors(rows), "regret_and_ways": regret_and_ways(rows)}
-        paths = []
-        for name, figure in drawn.items():
-            paths.append(output / f"{name}.png")
-            figure.savefig(paths[-1])
-            plt.close(figure)
-    return paths
+        return save_all(drawn, output)
 
 
 def errors(rows: list[Row]) -> Any:

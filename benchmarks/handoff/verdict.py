@@ -92,7 +92,7 @@ def _classical(row: Row) -> str:
         if row["advice"]["seconds"] >= hybrid:
             agrees = "which advise did not foresee"
         return (
-            f"The hybrid loses: {CLASSICAL[best]} takes {found[best]:.2g} s, "
+            f"The hybrid loses: {found[best]:.2g} s by {CLASSICAL[best]}, "
             f"{hybrid / found[best]:.3g} times less, {agrees}."
         )
-    return f"The hybrid wins: the best classical solver takes {found[best]:.2g} s."
+    return f"The hybrid wins: {found[best]:.2g} s by {CLASSICAL[best]}, the best classical solver."

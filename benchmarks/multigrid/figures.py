@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from benchmarks.figures import STYLE
+from benchmarks.figures import STYLE, save_all
 
 # Colours of Okabe and Ito, a marker each, and dashes for what is not multigrid of ours.
 LINES = {
@@ -29,12 +29,7 @@ def draw_all(results: dict[str, Any], output: Path) -> list[Path]:
         if results["curves"]:
             drawn["error_against_seconds"] = _errors(results)
         drawn["seconds_against_unknowns"] = _growth(results)
-        paths = []
-        for name, figure in drawn.items():
-            paths.append(output / f"{name}.png")
-            figure.savefig(paths[-1])
-            plt.close(figure)
-    return paths
+        return save_all(drawn, output)
 
 
 def _errors(results: dict[str, Any]) -> Any:

@@ -97,6 +97,7 @@ class _Candidate(NamedTuple):
     look: Look
     guess: jax.Array
     snapshot: Snapshot
+    is_calm: bool = False  # whether a cool-down from it has been tried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +109,14 @@ class SpectralHandoff:
     - when R ≤ t/4, unless another stretch like the last would lower R by more than it takes;
     - when R is no longer falling, and over the last max(R/4, min(t/8, 0.3 s)) or more fell by less
       than that;
-    - when R is no longer falling, and the smooth modes of the last five looks scatter by more than
-      half of their size, which only a cool-down cures;
     - once t is a quarter of what relaxing from zero costs, unless the pace at which R falls
       promises to beat that.
 
     A training with noise that can be cooled down is, from the best snapshot, where R is twice what
-    that costs; the cheaper of the two states is taken. There is no training where relaxing from
+    that costs; the cheaper of the two states is taken. That is done on the way, too, when R is no
+    longer falling and the smooth modes of the last five looks scatter by more than half of their
+    size, and again not before t has doubled: if R is then t/4 or less it is handed over. There is
+    no training where relaxing from
     zero costs less than `least_steps` steps and the cool-down; one that does not say how long a
     step takes is timed for a chunk. A guess dearer than zero is not used.
 
@@ -142,10 +144,12 @@ class SpectralHandoff:
             raise ValueError(f"least_steps: expected at least 0, got {self.least_steps!r}")
 
     def decide(self, session: Session) -> Handoff:
-        best, step, reason = self._watch(session)
+        pace = session.step_seconds
+        refusal = None if pace is None else self._refuse(session, pace)
+        best, step, reason = (None, 0, refusal) if refusal else self._watch(session)
         if best is None:
             return Handoff(step, session.seconds, reason, session.zero.seconds, None)
-        if self._cools(session) and not session.is_interrupted:
+        if self._cools(session) and not best.is_calm and not session.is_interrupted:
             best, more = _cool_down(session, best)
             reason += more
         remaining = best.look.remaining_seconds
@@ -158,11 +162,7 @@ class SpectralHandoff:
     def _watch(self, session: Session) -> tuple[_Candidate | None, int, str]:
         """Train until it is enough: the best snapshot, the last step, the reason."""
         best: _Candidate | None = None
-        step, gained_at = 0, 0.0
-        if session.step_seconds is not None:
-            refusal = self._refuse(session, session.step_seconds)
-            if refusal is not None:
-                return None, 0, refusal
+        step, gained_at, calm_until = 0, 0.0, 0.0
         try:
             for snapshot in session.snapshots():
                 step = snapshot.step
@@ -181,10 +181,20 @@ class SpectralHandoff:
                 verdict = self._enough(session, best.look.remaining_seconds, now - gained_at)
                 if verdict is not None:
                     return best, step, verdict
+                if now > max(gained_at, calm_until) and self._is_stirred(session):
+                    cooled, words = _cool_down(session, best)
+                    calm_until = 2 * session.seconds
+                    if cooled.look is not best.look:
+                        best, gained_at = cooled, session.seconds
+                    if cooled.look.remaining_seconds <= session.seconds / 4:
+                        return cooled, step, f"the optimiser only stirs the smooth modes{words}"
         except KeyboardInterrupt:
             session.is_interrupted = True
             return best, step, INTERRUPTED
         return best, step, "the training ended"
+
+    def _is_stirred(self, session: Session) -> bool:
+        return self._cools(session) and session.scatter > STIRRING
 
     def _cools(self, session: Session) -> bool:
         return self.cool_down is not False and session.can_cool_down
@@ -210,8 +220,6 @@ class SpectralHandoff:
         is_known = waited > 0 and math.isfinite(remaining)
         if is_known and not _is_gaining(session.trace, allowed):
             return f"{remaining:.3g} s remain, and training takes longer than it saves"
-        if waited > 0 and self._cools(session) and session.scatter > STIRRING:
-            return f"the smooth modes scatter by {session.scatter:.0%} of what is left in them"
         if now >= STAKE * zero and now + _still_needed(session.trace) >= zero:
             return (
                 f"{now:.3g} s are spent, and at this pace training will not beat relaxing from "
@@ -253,9 +261,13 @@ def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:
     before = best.look.remaining_seconds
     cost = COOL_DOWN_STEPS * best.snapshot.seconds / best.snapshot.step
     if before <= 2 * cost:
-        return best, f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
+        return best._replace(
+            is_calm=True
+        ), f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
     cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
     look, guess = session.look(cooled)
     after = look.remaining_seconds
     chosen = _Candidate(look, guess, cooled) if after < before else best
-    return chosen, f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"
+    return chosen._replace(
+        is_calm=True
+    ), f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"

@@ -150,6 +150,27 @@ def test_a_cool_down_is_charged_and_used_only_if_it_helps(
     assert "cool-down" in handoff.reason
 
 
+class NoisyPrice(ToldPrice):
+    """Smooth modes that change their sign from look to look."""
+
+    def remaining(self, u: jax.Array) -> Price:
+        self.sign = -getattr(self, "sign", 1.0)
+        return super().remaining(u)._replace(amplitudes=np.full(3, self.sign))
+
+
+@pytest.mark.parametrize(("after", "taken", "told"), [(0.05, 0.05, "stirs"), (3.9, 3.9, "longer")])
+def test_what_only_stirs_is_cooled_down_on_the_way(
+    session_of: Any, after: float, taken: float, told: str
+) -> None:
+    training = Cooling([9.0, 5.0, *[4.0] * 40], after)
+    session = session_of(training)
+    session._price = NoisyPrice(100.0)
+    handoff = SpectralHandoff().decide(session)
+    assert handoff.predicted_seconds == pytest.approx(taken)
+    assert told in handoff.reason
+    assert training.cooled_from == 100
+
+
 def test_a_cool_down_that_costs_more_than_it_could_save_is_left_out(session_of: Any) -> None:
     training = Cooling([9.0, 5.0, *[0.4] * 20], 0.01)  # 250 steps take 0.5 s
     handoff = SpectralHandoff().decide(session_of(training))
