@@ -127,7 +127,8 @@ def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
             ref, RELAXATIONS["gauss-seidel"](), entry.training(case, settings.seed),
             "hybrid into Gauss–Seidel", cap=cap, report=report,
         )  # fmt: skip
-    return Race(ref, cap, tracks, plan, [*first, *kept[1:]], relaxed)
+    later = [snapshot for snapshot in kept if snapshot.step > first[-1].step]
+    return Race(ref, cap, tracks, plan, [*first, *later], relaxed)
 
 
 def _rivals(ref: Reference, zero: jax.Array, cap: float, stages: Stages) -> dict[str, Track]:
