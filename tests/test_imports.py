@@ -29,6 +29,7 @@ ORDER = (
     "multigrid",
     "stepping",
     "solution",
+    "order",
     "spectrum",
     "hybrid",
 )
