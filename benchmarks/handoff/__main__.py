@@ -1,6 +1,6 @@
 """Handing over: the scheduler's regret, every way to start a solver, and the solvers that win.
 
-Fourteen problems, five networks each. It writes `results.json` after each problem and two figures,
+Fourteen problems, five networks each: about a quarter of an hour on two cores. It writes `results.json` after each problem and two figures,
 and prints a table of each kind and a verdict for each problem. Interrupted, the same command goes
 on with the problems that are missing.
 """
@@ -87,8 +87,11 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser = _Parser(prog="python -m benchmarks.handoff", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
     for name, text in (
-        ("quick", "four small problems, two networks each: under two minutes"),
-        ("full", "finer grids and all ways into all solvers: up to 90 minutes"),
+        ("quick", "four small problems, two networks each"),
+        (
+            "full",
+            "finer grids, all ways into all solvers, and every solver from zero run to its end",
+        ),
     ):
         mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=text)
     names = list(SUITE)
