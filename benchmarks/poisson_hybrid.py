@@ -8,12 +8,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 from rich.console import Console
 
 from benchmarks import figures, paper, scaling
+from benchmarks.options import Parser
 from benchmarks.report import Stages, print_report
 from benchmarks.results import write_json
 from benchmarks.rows import RELAXATIONS, Settings, race, results_of
@@ -47,14 +48,9 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     return results
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
 def parse(argv: Sequence[str] | None) -> Settings:
     """Read the options; an impossible one is one line and exit code 2."""
-    parser = _Parser(prog="python -m benchmarks.poisson_hybrid", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.poisson_hybrid", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "under a minute: 1000 intervals"),

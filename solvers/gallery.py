@@ -164,9 +164,6 @@ def layers(intervals: int = 1000, *, dtype: Any = None) -> Case:
     def diffusion(x: jax.Array) -> jax.Array:
         return 1 / (1 + 0.9 * jnp.sin(12 * np.pi * x))
 
-    def flux(x: jax.Array) -> jax.Array:
-        return 1 + jnp.cos(4 * np.pi * x)
-
     def exact(x: jax.Array) -> jax.Array:
         # ∫ (1 + cos 4πx)(1 + 0.9 sin 12πx) dx, with sin a cos b = (sin(a + b) + sin(a − b))/2.
         waves = (1 - jnp.cos(12 * np.pi * x)) / 12
@@ -240,7 +237,8 @@ def well(intervals: int = 32, *, dtype: Any = None) -> Case:
     """−∇·((1 + 4z)∇u) = f on the unit cube, u = exp(−20|r − (½, ½, ½)|²), Dirichlet values."""
 
     def diffusion(x: jax.Array, y: jax.Array, z: jax.Array) -> jax.Array:
-        return 1 + 4 * z + 0 * x * y
+        del x, y
+        return 1 + 4 * z
 
     def exact(x: jax.Array, y: jax.Array, z: jax.Array) -> jax.Array:
         return jnp.exp(-20 * ((x - 0.5) ** 2 + (y - 0.5) ** 2 + (z - 0.5) ** 2))

@@ -5,12 +5,11 @@ Fourteen problems, five networks each: about a quarter of an hour on two cores. 
 each problem. Interrupted, the same command goes on with the problems that are missing.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.console import Console
 from benchmarks.handoff import figures, tables
 from benchmarks.handoff.rows import measure
 from benchmarks.handoff.verdict import summary, verdict
+from benchmarks.options import Parser
 from benchmarks.report import Stages
 from benchmarks.results import environment, write_json
 from benchmarks.suite import QUICK, SUITE, Entry
@@ -77,14 +77,9 @@ def _kept(path: Path, settings: Settings) -> list[dict[str, Any]]:
     return [] if is_whole or found.get("settings") != settings.named else found["problems"]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
 def parse(argv: Sequence[str] | None) -> Settings:
     """Read the options; an impossible one is one line and exit code 2."""
-    parser = _Parser(prog="python -m benchmarks.handoff", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.handoff", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "four small problems, two networks each"),

@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 
 from solvers.hybrid.price import Clock
-from solvers.iteration import HISTORY, AbstractIteration, Reason, lineax_result
+from solvers.iteration import HISTORY, AbstractIteration, Reason, has_succeeded, lineax_result
 from solvers.krylov import ConjugateGradient
 from solvers.problems import Poisson
 from solvers.solution import Solution, SolveError, explain_failure, solve
@@ -75,8 +75,7 @@ def relax(
 
 def check(problem: Poisson, method: Any, solution: Solution) -> Solution:
     """Give a solution back, or raise `SolveError` for one that failed of itself."""
-    ended = (Reason.converged, Reason.discretization, Reason.interrupted)
-    if any(bool(solution.reason == reason) for reason in ended):
+    if bool(has_succeeded(solution.reason) | (solution.reason == Reason.interrupted)):
         return solution
     raise SolveError(explain_failure(solution, method, problem.rhs), solution)
 

@@ -116,9 +116,9 @@ class SpectralHandoff:
     that costs; the cheaper of the two states is taken. That is done on the way, too, when R is no
     longer falling and the smooth modes of the last five looks scatter by more than half of their
     size, and again not before t has doubled: if R is then t/4 or less it is handed over. There is
-    no training where relaxing from
-    zero costs less than `least_steps` steps and the cool-down; one that does not say how long a
-    step takes is timed for a chunk. A guess dearer than zero is not used.
+    no training where relaxing from zero costs less than `least_steps` steps and the cool-down; one
+    that does not say how long a step takes is timed for a chunk. A guess dearer than zero is not
+    used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
