@@ -1,8 +1,9 @@
 """How what a training has learned enters a solver."""
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -28,17 +29,17 @@ Relaxation = Jacobi | GaussSeidel | Chebyshev | LineRelaxation
 Measure = Callable[[AbstractIteration], float]
 
 
-class Handover(Protocol):
+class Handover(abc.ABC):
     """A way to go over from a training to a solver."""
 
     @property
     def needs_features(self) -> bool:
         """Whether it asks a snapshot for more than its field."""
-        ...
+        return False
 
+    @abc.abstractmethod
     def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
         """Values at the unknowns, shape `grid.shape`, without rounding in the roughest modes."""
-        ...
 
     def solver(
         self,
@@ -47,28 +48,22 @@ class Handover(Protocol):
         method: lx.AbstractLinearSolver,
         measure: Measure,
     ) -> lx.AbstractLinearSolver:
-        """The solver that goes on from there: `method`, or what becomes of it."""
-        ...
-
-
-@dataclass(frozen=True)
-class Guess:
-    """The output itself, smoothed."""
-
-    needs_features = False
-
-    def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
-        """Values at the unknowns."""
-        return smoothed(problem, snapshot.evaluate(problem.grid))
-
-    def solver(self, problem: Any, snapshot: Any, method: Any, measure: Any) -> Any:
-        """The method as it is."""
+        """The solver that goes on from there: `method`, unless a way makes another of it."""
         del problem, snapshot, measure
         return method
 
 
 @dataclass(frozen=True)
-class ScaledGuess(Guess):
+class Guess(Handover):
+    """The output itself, smoothed."""
+
+    def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+        """Values at the unknowns."""
+        return smoothed(problem, snapshot.evaluate(problem.grid))
+
+
+@dataclass(frozen=True)
+class ScaledGuess(Handover):
     """The multiple of the smoothed output of least residual, which is never above that of zero.
 
     α = ⟨A u, b⟩/‖A u‖².
@@ -81,7 +76,7 @@ class ScaledGuess(Guess):
 
 
 @dataclass(frozen=True)
-class Galerkin:
+class Galerkin(Handover):
     """The best approximation, in the energy norm, by the output and its last-layer features.
 
     With v₀ = u and v₁ … v_k the features as grid functions, c solves (V A Vᵀ) c = V(b − A u), and
@@ -114,33 +109,28 @@ class Galerkin:
 
     def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
         """Values at the unknowns."""
-        u, vectors = self._span(problem, snapshot)
-        return smoothed(problem, _projected(problem.operator, problem.rhs, u, vectors))
+        vectors = self.span(problem, snapshot)
+        u = _projected(problem.operator, problem.rhs, vectors[0], vectors)
+        return smoothed(problem, u)
 
-    def solver(self, problem: Any, snapshot: Any, method: Any, measure: Any) -> Any:
-        """The method as it is."""
-        del problem, snapshot, measure
-        return method
-
-    def _span(self, problem: Poisson, snapshot: Snapshot) -> tuple[jax.Array, jax.Array]:
-        """The output at the unknowns, and what spans the space, shape (k, *grid.shape)."""
+    def span(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+        """The output at the unknowns, and what else spans the space, shape (k, *grid.shape)."""
         grid = problem.grid
-        u = grid.restrict("field", snapshot.evaluate(grid))
-        vectors = [u[None]]
+        vectors = [grid.restrict("field", snapshot.evaluate(grid))[None]]
         if self.features:
             if snapshot.features is None:
                 raise ValueError(
-                    f"training: {type(self).__name__} needs snapshots with features, such as those "
-                    "of a RitzTraining whose model has them"
+                    "training: Galerkin needs snapshots with features, such as those of a "
+                    "RitzTraining whose model has them"
                 )
             vectors.append(snapshot.features(grid)[(slice(None), *grid.unknowns)])
         if self.modes:
             vectors.append(lowest_modes(grid, self.modes))
-        return u, jnp.concatenate(vectors)
+        return jnp.concatenate(vectors)
 
 
 @dataclass(frozen=True)
-class Deflation(Galerkin):
+class Deflation(Handover):
     """The span of `Galerkin`, also as a coarse space of the solver that goes on: see `Deflated`.
 
     A relaxation gets a correction in that span every m sweeps, as a HINTS solver does, with the
@@ -162,12 +152,27 @@ class Deflation(Galerkin):
     neural operators and relaxation methods in PDE numerical solvers", arXiv 2208.13273 (HINTS).
     """
 
+    modes: int = 0
+    features: bool = True
     every: int | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        Galerkin(self.modes, self.features)  # refuses what makes no space
         if self.every is not None:
             as_count("every", self.every)
+
+    @property
+    def _galerkin(self) -> Galerkin:
+        return Galerkin(self.modes, self.features)
+
+    @property
+    def needs_features(self) -> bool:
+        """As asked for."""
+        return self.features
+
+    def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+        """Values at the unknowns."""
+        return self._galerkin.start(problem, snapshot)
 
     def solver(
         self, problem: Poisson, snapshot: Snapshot, method: Any, measure: Measure
@@ -175,7 +180,7 @@ class Deflation(Galerkin):
         """The method with the coarse space."""
         if not isinstance(method, AbstractIteration):
             return method
-        _, vectors = self._span(problem, snapshot)
+        vectors = self._galerkin.span(problem, snapshot)
         if isinstance(method, ConjugateGradient):
             inner = Jacobi() if method.preconditioner is None else method.preconditioner
             return ConjugateGradient(
