@@ -1,6 +1,6 @@
 """All numbers of one problem: regret of the scheduler, ways, controls, classical solvers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,7 +19,8 @@ from benchmarks.race import reference
 from benchmarks.replay import Goal, Regret, Replay, replayed, run_to
 from benchmarks.suite import Entry
 from nets import RitzTraining
-from solvers import Galerkin, Hybrid, SpectralHandoff, advise
+from solvers import Galerkin, Guess, Hybrid, SpectralHandoff, advise
+from solvers.hybrid.handover import Handover
 from solvers.snapshots import Snapshot
 
 # A way that takes more than this many times the scheduler's seconds is given up.
@@ -70,7 +71,7 @@ def measure(entry: Entry, intervals: int, seeds: int, report: Report, *, all_way
         "zero_is_predicted": timer.is_predicted,
         "coarse": coarse_row,
         "seeds": rows,
-        "wall": _wall(goal, timer, training),
+        "wall": _scheduled(timer, training, Guess()),
         "curves": {
             "jacobi": {"seconds": zero_run.counts * pace, "error": zero_run.errors},
             "network": rows[0].pop("network_curve"),
@@ -82,7 +83,7 @@ def measure(entry: Entry, intervals: int, seeds: int, report: Report, *, all_way
 def _seed(timer: Timer, training: RitzTraining, seed: int, *, all_ways: bool) -> dict[str, Any]:
     goal, method = timer.goal, timer.solvers["jacobi"]
     replay = Replay(training)
-    first = training.every if training.every < 50 else 50
+    first = min(training.every, 50)
     regret = replayed(
         goal, method, replay, timer.paces["jacobi"], timer.zero_steps["jacobi"], first=first
     )
@@ -113,7 +114,7 @@ def _seed(timer: Timer, training: RitzTraining, seed: int, *, all_ways: bool) ->
         "fixed": regret.fixed,
         "regret": regret.regret,
         "ways": found,
-        "scheduled_galerkin": _scheduled_galerkin(timer, replay, most),
+        "scheduled_galerkin": _scheduled(timer, replay, Galerkin(), 2 * most),
     }
     if seed == 0:
         row |= _curves(timer, replay, regret, chosen)
@@ -130,24 +131,15 @@ def _chosen(replay: Replay, regret: Regret) -> Snapshot:
     return snapshot
 
 
-def _scheduled_galerkin(timer: Timer, replay: Replay, most: float) -> float:
-    """The scheduler's own choice where Galerkin is how, in seconds to the goal."""
-    goal = timer.goal
-    hybrid = Hybrid(
-        timer.solvers["jacobi"], SpectralHandoff(target=goal.target), handover=Galerkin()
-    )
-    plan = hybrid.plan(goal.problem, replay)
-    start = plan.handoff.start(goal.problem)
-    return timer.from_guess("jacobi", plan.costs.charged, start, 2 * most)
-
-
-def _wall(goal: Goal, timer: Timer, training: RitzTraining) -> float:
-    """One whole hybrid by the wall clock, training and all."""
-    plan = Hybrid(timer.solvers["jacobi"], SpectralHandoff(target=goal.target)).plan(
-        goal.problem, training
-    )
-    start = plan.handoff.start(goal.problem)
-    return timer.from_guess("jacobi", plan.costs.charged, start, np.inf)
+def _scheduled(
+    timer: Timer, training: Iterable[Snapshot], handover: Handover, most: float = np.inf
+) -> float:
+    """Seconds to the goal by the scheduler, from a replay or by the clock, training and all."""
+    scheduler = SpectralHandoff(target=timer.goal.target)
+    hybrid = Hybrid(timer.solvers["jacobi"], scheduler, handover=handover)
+    plan = hybrid.plan(timer.goal.problem, training)
+    start = plan.handoff.start(timer.goal.problem)
+    return timer.from_guess("jacobi", plan.costs.charged, start, most)
 
 
 def _curves(timer: Timer, replay: Replay, regret: Regret, chosen: Snapshot) -> dict[str, Any]:
