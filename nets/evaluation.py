@@ -65,12 +65,14 @@ class Evaluation:
                 f"grid: expected the box from {own.lower} to {own.upper}, "
                 f"got that from {grid.lower} to {grid.upper}"
             )
-        points = node_points(grid)
-        ansatz = ansatz_at(self._problem, self._boundary, grid, points, gradients=False)
-        self._ready[_key(grid)] = ansatz, _compiled(partial(self._field, grid), params, ansatz)
-        if features:
-            program = _compiled(partial(self._feature_fields, grid), params, ansatz)
-            self._ready_features[_key(grid)] = program
+        key = _key(grid)
+        if key not in self._ready:
+            points = node_points(grid)
+            ansatz = ansatz_at(self._problem, self._boundary, grid, points, gradients=False)
+            self._ready[key] = ansatz, _compiled(partial(self._field, grid), params, ansatz)
+        if features and key not in self._ready_features:
+            program = _compiled(partial(self._feature_fields, grid), params, self._ready[key][0])
+            self._ready_features[key] = program
 
     def __call__(self, params: Any, grid: Grid) -> jax.Array:
         """u on all nodes, shape `grid.full_shape`."""

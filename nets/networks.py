@@ -242,12 +242,11 @@ def split_features(model: nnx.Module) -> PureNetwork | None:
 
 def same_but_for_params(one: nnx.Module, other: nnx.Module) -> bool:
     """Whether two models are the same function, but for their parameters."""
-    (graph, _, rest), (graph_2, _, rest_2) = (nnx.split(m, nnx.Param, ...) for m in (one, other))
-    pairs = [jax.tree.leaves_with_path(nnx.as_pure(r)) for r in (rest, rest_2)]
-    same = [(path, np.asarray(leaf).tolist()) for path, leaf in pairs[0]] == [
-        (path, np.asarray(leaf).tolist()) for path, leaf in pairs[1]
-    ]
-    return graph == graph_2 and same
+    (graph, _, rest), (other_graph, _, other_rest) = (
+        nnx.split(model, nnx.Param, ...) for model in (one, other)
+    )
+    leaves = zip(*map(jax.tree.leaves, (rest, other_rest)), strict=False)
+    return graph == other_graph and all(np.array_equal(a, b) for a, b in leaves)
 
 
 def _pure(model: nnx.Module, method: str) -> PureNetwork:

@@ -152,7 +152,7 @@ class RitzTraining:
         default = 5 if self._judges else 50
         self.every = default if every is None else as_count("every", every)
         self._ladder = EnergyLadder(problem, boundary, quadrature, dtype)
-        self._energy = self._ladder.energy(0)
+        self._ladder.energy(0)  # now, so that data which the quadrature cannot have is refused here
         self._programs = Programs(self._descent, self._ladder, position, self.every)
         self._evaluation = Evaluation(problem, boundary, self._network, split_features(model))
         self.chunk_seconds: list[float] = []

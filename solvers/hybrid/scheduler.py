@@ -259,15 +259,12 @@ def _is_gaining(trace: list[Look], stretch: float) -> bool:
 def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:
     """The better of `best` and what it cools down to, and words for the reason."""
     before = best.look.remaining_seconds
+    best = best._replace(is_calm=True)
     cost = COOL_DOWN_STEPS * best.snapshot.seconds / best.snapshot.step
     if before <= 2 * cost:
-        return best._replace(
-            is_calm=True
-        ), f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
+        return best, f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
     cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
     look, guess = session.look(cooled)
     after = look.remaining_seconds
-    chosen = _Candidate(look, guess, cooled) if after < before else best
-    return chosen._replace(
-        is_calm=True
-    ), f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"
+    chosen = _Candidate(look, guess, cooled, is_calm=True) if after < before else best
+    return chosen, f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"

@@ -100,7 +100,7 @@ def test_single_precision_under_x64(training: RitzTraining, snapshots: list[Snap
     for snapshot in snapshots:
         floats = [a for a in leaves(snapshot.state) if a.dtype.kind == "f"]
         assert {a.dtype for a in floats} == {np.dtype("float32")}
-    assert training._energy.load.dtype == np.float32  # type: ignore
+    assert training._ladder.energy(0).load.dtype == np.float32  # type: ignore
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -174,7 +174,7 @@ class TestCoolDown:
         )
         *_, last = training
         after = [
-            training._energy(lambda x, s=s: training._network(s.state.params, x))
+            training._ladder.energy(0)(lambda x, s=s: training._network(s.state.params, x))
             for s in (last, training.cool_down(last, 100))
         ]
         assert after[1] < after[0]
