@@ -56,7 +56,7 @@ def test_every_seed_is_held_against_zero_and_fixed_handoffs(results: dict[str, A
     (row,) = results["problems"]
     assert [seed["seed"] for seed in row["seeds"]] == [0, 1]
     for seed in row["seeds"]:
-        best = min(seed["zero"], *(number(t) for t in seed["fixed"].values()))
+        best = min([seed["zero"], *map(number, seed["fixed"].values())])
         assert seed["regret"] == pytest.approx(max(seed["scheduler"] / best, 1.0))
         assert seed["scheduler"] >= seed["costs"]["planning"] > 0
         assert set(seed["ways"]["jacobi"]) == {
