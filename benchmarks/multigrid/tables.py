@@ -49,8 +49,7 @@ CONTRAST_COLUMNS = {
     "residual_of_direct": "direct's residual",
 }
 FACTOR_COLUMNS = {
-    "size": "unknowns per axis",
-    "ndim": "axes",
+    "sizes": "unknowns per axis",
     "sides": "sides",
     "diffusion": "diffusion",
     "pre": "pre",

@@ -16,7 +16,8 @@ def verdict(
     bounded = [row for row in factors if row["met"] is not None]
     if bounded:
         worst = max(bounded, key=lambda row: row["measured"] / row["bound"])
-        text = f"factor, worst of the bounded ones ({worst['size']}, {worst['ndim']}-D)"
+        where = f"{' × '.join(map(str, worst['sizes']))}, {worst['sides']}"
+        text = f"factor, the one nearest to its bound of {len(bounded)} ({where})"
         lines.append(_line(text, worst["measured"], most=worst["bound"]))
     failed = [row for row in contrasts if row["status"] != "converged"]
     if contrasts:

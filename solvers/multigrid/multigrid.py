@@ -240,14 +240,16 @@ class Multigrid(AbstractIteration):
             raise ValueError("cycle: an F-cycle is not symmetric; as a preconditioner take V or W")
         plan = Plan(self.cycle, self.post, self.post, symmetric=True)
         hierarchy = setup.cycles
-        f = _cast(setup.finest.weigh(split(r / setup.scale), -1), hierarchy.dtype)
+        # Divided by a power of two near its largest entry, r too is within float32's range.
+        unit = _power_of_two(jnp.max(jnp.abs(r)))
+        f = _cast(setup.finest.weigh(split(r / unit), -1), hierarchy.dtype)
         u = run_cycle(hierarchy, plan, f)
 
         def again(_: Any, u: Blocks) -> Blocks:
             return run_cycle(hierarchy, plan, f, u)
 
         u = jax.lax.fori_loop(0, steps - 1, again, u) if steps > 1 else u
-        return join(u).astype(r.dtype)
+        return join(u).astype(r.dtype) * (unit / setup.scale)
 
     def _plan(self) -> Plan:
         return Plan(self.cycle, self.pre, self.post)
