@@ -1,5 +1,6 @@
 """Energy natural gradient, and optimisers that take turns."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,8 @@ from solvers.grid import as_count, as_number
 
 # Damping at which no step is left to be tried, and the least that is.
 LARGEST, SMALLEST = 1e6, 1e-15
+# Twice the correction of second order, in the length of the step, up to which it is to be trusted.
+LONGEST = 0.75
 
 
 class NaturalGradientState(NamedTuple):
@@ -39,9 +42,12 @@ def energy_natural_gradient(
         (JᵀHJ + λ (tr JᵀHJ/P) I) Δ = −Jᵀ(Hq − ℓ)
 
     for the P parameters, or where these outnumber the numbers in q, the system of that size which
-    has Jᵀ on its left. It is taken if it lowers the energy, of which the difference is summed point
-    by point, so that it is right to rounding however small; λ follows the ratio ρ of that and the
-    predicted difference: times max(⅓, 1 − (2ρ − 1)³) on success, and on failure times 2, 4, 8, ….
+    has Jᵀ on its left. Along Δ the path of q bends, by q″ = ∂²q/∂Δ²; the same matrix with −½JᵀHq″
+    on the right gives the correction of second order Δ₂ (geodesic acceleration), which is added
+    where 2|Δ₂| ≤ ¾|Δ|. The sum is taken if it lowers the energy, of which the difference is summed
+    point by point, so that it is right to rounding however small; λ follows the ratio ρ of that and
+    the difference predicted for Δ: times max(⅓, 1 − (2ρ − 1)³) on success, and on failure times 2,
+    4, 8, ….
 
     A step is a whole one: no learning rate. Near the rounding of the precision no trial succeeds
     any more: `has_stalled` says so, and a `RitzTraining` ends. In single precision that is at some
@@ -62,7 +68,8 @@ def energy_natural_gradient(
 
     Reference: Müller, Zeinhofer 2023, "Achieving high accuracy with PINNs via energy natural
     gradient descent", ICML, arXiv 2302.13163; Nielsen 1999, "Damping parameter in Marquardt's
-    method", IMM-REP-1999-05 (λ).
+    method", IMM-REP-1999-05 (λ); Transtrum, Sethna 2012, "Improvements to the Levenberg–Marquardt
+    algorithm for nonlinear least-squares minimization", arXiv 1201.5885, section 5 (Δ₂).
 
     Example:
         >>> from flax import nnx
@@ -114,31 +121,44 @@ def _descend(
     """Linearise once, and try steps until one lowers the energy."""
     energy = loss.energy
     flat, unravel = ravel_pytree(params)
-    q, J = loss.features(params), loss.jacobian(params)
-    slope = (energy.curvature(q) - energy.loads).reshape(-1)
+
+    def features(flat: jax.Array) -> jax.Array:
+        return loss.features(unravel(flat))
+
+    q, J = features(flat), loss.jacobian(params)
+    slope = energy.curvature(q) - energy.loads
     HJ = jax.vmap(energy.curvature, -1, -1)(J).reshape(-1, flat.size)
     J = J.reshape(HJ.shape)
     is_wide = J.shape[0] < J.shape[1]
     # Of both products the trace is the same; the wide one acts from the left of Jᵀ.
     matrix = HJ @ J.T if is_wide else J.T @ HJ
     size = jnp.trace(matrix) / flat.size
-    gradient = J.T @ slope
 
-    def solve(damping: jax.Array) -> jax.Array:
+    def solver(damping: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        """What takes r, of the shape of q, to −(JᵀHJ + λ…)⁻¹Jᵀr."""
         damped = matrix + damping * size * jnp.eye(len(matrix), dtype=matrix.dtype)
         if is_wide:
-            return -J.T @ jnp.linalg.solve(damped, slope)
+            factor = jax.scipy.linalg.lu_factor(damped)
+            return lambda r: -J.T @ jax.scipy.linalg.lu_solve(factor, r.reshape(-1))
         factor = jax.scipy.linalg.cho_factor(damped)
-        return -jax.scipy.linalg.cho_solve(factor, gradient)
+        return lambda r: -jax.scipy.linalg.cho_solve(factor, J.T @ r.reshape(-1))
 
     def goes_on(trial: _Trial) -> jax.Array:
         return ~trial.has_succeeded & (trial.count < most) & (trial.damping <= LARGEST)
 
     def attempt(trial: _Trial) -> _Trial:
-        step = solve(trial.damping)
-        found = energy.difference(loss.features(unravel(flat + step)), q)
-        change = (J @ step).reshape(q.shape)
-        predicted = jnp.sum(change * (energy.curvature(change) / 2 + slope.reshape(q.shape)))
+        solve = solver(trial.damping)
+        first = solve(slope)
+
+        def along(x: jax.Array) -> jax.Array:
+            return jax.jvp(features, (x,), (first,))[1]
+
+        change, bend = jax.jvp(along, (flat,), (first,))
+        second = solve(energy.curvature(bend) / 2)
+        is_short = 2 * jnp.linalg.norm(second) <= LONGEST * jnp.linalg.norm(first)
+        step = first + jnp.where(is_short, second, 0)
+        found = energy.difference(features(flat + step), q)
+        predicted = jnp.sum(change * (energy.curvature(change) / 2 + slope))
         has_succeeded = (found < 0) & jnp.all(jnp.isfinite(step))  # false for NaN
         ratio = jnp.where(has_succeeded, found / jnp.where(predicted < 0, predicted, -1), 0)
         shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
@@ -152,8 +172,8 @@ def _descend(
         )
 
     none = jnp.zeros((), jnp.int32)
-    first = _Trial(jnp.zeros_like(flat), state.damping, state.growth, none, none > 0)
-    last = jax.lax.while_loop(goes_on, attempt, first)
+    start = _Trial(jnp.zeros_like(flat), state.damping, state.growth, none, none > 0)
+    last = jax.lax.while_loop(goes_on, attempt, start)
     has_stalled = ~last.has_succeeded & (last.damping > LARGEST)
     return unravel(last.step), NaturalGradientState(last.damping, last.growth, has_stalled)
 

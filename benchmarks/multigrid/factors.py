@@ -77,6 +77,7 @@ def table(mode: str, report: Callable[[float], None]) -> list[dict[str, Any]]:
     for done, entry in enumerate(entries(mode), 1):
         rows.append(measure(entry))
         report(done)
+        jax.clear_caches()  # a hundred compiled programs have more memory maps than Linux allows
     return rows
 
 

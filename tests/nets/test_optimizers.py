@@ -82,6 +82,26 @@ def test_a_step_solves_the_damped_system(quadrature: str, count: int) -> None:
     np.testing.assert_allclose(state.damping, damping / 3, rtol=1e-2)
 
 
+def test_a_step_follows_a_bending_path_to_second_order() -> None:
+    """With θ + θ³ for the parameters of a quadratic energy, half the way is an eighth the error."""
+    straight, optimizer = loss_of("points"), energy_natural_gradient(1e-9)
+    bent = RitzLoss(straight.energy, lambda params, x: polynomial(params + params**3, x))
+
+    @jax.jit
+    def error(distance: jax.Array) -> jax.Array:
+        zero = jnp.zeros(3)
+        best = -jnp.linalg.solve(jax.hessian(straight)(zero), jax.grad(straight)(zero))
+        least = best
+        for _ in range(10):  # Newton's method for θ + θ³ = best
+            least -= (least + least**3 - best) / (1 + 3 * least**2)
+        params = least + distance
+        change, _ = optimizer.update(params, optimizer.init(params), params, value_fn=bent)
+        return jnp.linalg.norm(params + change - least)
+
+    far, near = error(jnp.asarray(0.04)), error(jnp.asarray(0.02))
+    assert 7 < far / near < 9
+
+
 def test_a_quadratic_energy_is_least_after_a_few_steps() -> None:
     loss, optimizer = loss_of("points"), energy_natural_gradient()
 
