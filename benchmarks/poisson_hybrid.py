@@ -19,6 +19,7 @@ from benchmarks.report import Stages, print_report
 from benchmarks.results import write_json
 from benchmarks.rows import RELAXATIONS, Settings, race, results_of
 from solvers import gallery
+from solvers.threads import single_threaded_blas
 
 INTERVALS = {
     "quick": {1: 1000, 2: 64, 3: 24},
@@ -94,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
     try:
-        run(settings, console)
+        with single_threaded_blas():
+            run(settings, console)
     except KeyboardInterrupt:
         console.print(
             f"Interrupted. Parts that were finished are in {settings.output}; the same command "

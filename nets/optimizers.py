@@ -125,13 +125,11 @@ def _descend(
     def features(flat: jax.Array) -> jax.Array:
         return loss.features(unravel(flat))
 
-    q, J = features(flat), loss.jacobian(params)
+    q, pull = jax.vjp(features, flat)
     slope = energy.curvature(q) - energy.loads
-    HJ = jax.vmap(energy.curvature, -1, -1)(J).reshape(-1, flat.size)
-    J = J.reshape(HJ.shape)
-    is_wide = J.shape[0] < J.shape[1]
     # Of both products the trace is the same; the wide one acts from the left of Jᵀ.
-    matrix = HJ @ J.T if is_wide else J.T @ HJ
+    is_wide = q.size < flat.size
+    matrix = loss.dual(params) if is_wide else loss.gauss_newton(params)
     size = jnp.trace(matrix) / flat.size
 
     def solver(damping: jax.Array) -> Callable[[jax.Array], jax.Array]:
@@ -139,9 +137,9 @@ def _descend(
         damped = matrix + damping * size * jnp.eye(len(matrix), dtype=matrix.dtype)
         if is_wide:
             factor = jax.scipy.linalg.lu_factor(damped)
-            return lambda r: -J.T @ jax.scipy.linalg.lu_solve(factor, r.reshape(-1))
+            return lambda r: -pull(jax.scipy.linalg.lu_solve(factor, r.ravel()).reshape(r.shape))[0]
         factor = jax.scipy.linalg.cho_factor(damped)
-        return lambda r: -jax.scipy.linalg.cho_solve(factor, J.T @ r.reshape(-1))
+        return lambda r: -jax.scipy.linalg.cho_solve(factor, pull(r)[0])
 
     def goes_on(trial: _Trial) -> jax.Array:
         return ~trial.has_succeeded & (trial.count < most) & (trial.damping <= LARGEST)

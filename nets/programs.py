@@ -8,6 +8,7 @@ import numpy as np
 
 from nets.descent import Descent, Position
 from nets.refinement import EnergyLadder, QuadratureCheck, check_energy
+from solvers.threads import single_threaded_blas
 
 
 class Programs:
@@ -50,9 +51,9 @@ class Programs:
         padded = np.zeros(self._most, np.float32)
         padded[:count] = factors
         energy = self._ladder.energy(level)
-        position, history, finite = jax.block_until_ready(
-            self._steps[level](energy, position, padded, np.int32(taken), np.int32(count))
-        )
+        arguments = energy, position, padded, np.int32(taken), np.int32(count)
+        with single_threaded_blas():
+            position, history, finite = jax.block_until_ready(self._steps[level](*arguments))
         return position, np.asarray(history)[:count], bool(finite)
 
     def check(self, level: int, params: Any) -> QuadratureCheck:

@@ -20,6 +20,8 @@ from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 
 Array = jax.Array | np.ndarray  # in double precision while the energy is put together
+# Points of which the derivatives by some hundreds of parameters stay in the cache.
+BLOCK = 512
 
 
 class RitzEnergy(eqx.Module):
@@ -47,6 +49,13 @@ class RitzEnergy(eqx.Module):
     @abc.abstractmethod
     def loads(self) -> jax.Array:
         """ℓ, shape (F, N)."""
+
+    def parts(self, most: int) -> "RitzEnergy":
+        """Energies of at most `most` points each, stacked, with the sum E up to a constant.
+
+        Only one, of all points, where H joins any with any.
+        """
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], self)
 
     def features(self, network: Network) -> jax.Array:
         """q."""
@@ -82,6 +91,27 @@ class PointEnergy(RitzEnergy):
 
     def curvature(self, q: jax.Array) -> jax.Array:
         return jnp.stack([self.mass, *self.stiffness]) * q
+
+    def parts(self, most: int) -> "PointEnergy":
+        points = len(self.mass)
+        count = -(-points // most)
+        size = -(-points // count)
+
+        def cut(x: Array, mode: str) -> jax.Array:
+            widths = [(0, count * size - points)] + [(0, 0)] * (x.ndim - 1)
+            return jnp.pad(x, widths, mode=mode).reshape(count, size, *x.shape[1:])
+
+        # What fills the last part up are points of the box, without weight.
+        mass, load, *stiffness = (
+            cut(x, "constant") for x in (self.mass, self.load, *self.stiffness)
+        )
+        return PointEnergy(
+            ansatz=jax.tree.map(lambda x: cut(x, "edge"), self.ansatz),
+            stiffness=tuple(stiffness),
+            mass=mass,
+            load=load,
+            constant=jnp.zeros(count, mass.dtype),
+        )
 
     @property
     def loads(self) -> jax.Array:
@@ -151,6 +181,24 @@ class RitzLoss(NamedTuple):
             return jax.jacrev(features)(flat)
 
         return jax.vmap(at_point, out_axes=1)(self.energy.ansatz)
+
+    def gauss_newton(self, params: Any) -> jax.Array:
+        """JᵀHJ, J = ∂q/∂θ, shape (P, P); of J only as much at a time as stays in the cache."""
+        size = ravel_pytree(params)[0].size
+
+        def add(total: jax.Array, energy: RitzEnergy) -> tuple[jax.Array, None]:
+            J = RitzLoss(energy, self.network).jacobian(params)
+            HJ = jax.vmap(energy.curvature, -1, -1)(J)
+            return total + jnp.einsum("fnp,fnq->pq", J, HJ), None
+
+        zero = jnp.zeros((size, size), self.energy.constant.dtype)
+        return jax.lax.scan(add, zero, self.energy.parts(BLOCK))[0]
+
+    def dual(self, params: Any) -> jax.Array:
+        """HJJᵀ, shape (FN, FN), for more parameters than numbers in q."""
+        J = self.jacobian(params)
+        HJ = jax.vmap(self.energy.curvature, -1, -1)(J)
+        return HJ.reshape(-1, J.shape[-1]) @ J.reshape(-1, J.shape[-1]).T
 
 
 def ritz_energy(

@@ -21,6 +21,7 @@ from benchmarks.options import Parser
 from benchmarks.report import Stages
 from benchmarks.results import environment, write_json
 from benchmarks.suite import QUICK, SUITE, Entry
+from solvers.threads import single_threaded_blas
 
 
 class Settings(NamedTuple):
@@ -109,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 170)
     try:
-        run(settings, console)
+        with single_threaded_blas():
+            run(settings, console)
     except KeyboardInterrupt:
         console.print(f"Interrupted. Problems that were finished are in {settings.output}; the "
                       "same command goes on.")  # fmt: skip

@@ -14,10 +14,11 @@ import jax
 from rich.console import Console
 
 from benchmarks.multigrid import cases, checks, curves, factors, figures, rows, tables
-from benchmarks.multigrid.contenders import single_threaded_blas, versions
+from benchmarks.multigrid.contenders import versions
 from benchmarks.multigrid.verdict import verdict
 from benchmarks.report import Stages
 from benchmarks.results import environment, write_json
+from solvers.threads import single_threaded_blas
 
 
 class Settings(NamedTuple):

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse.linalg
 
 from benchmarks.multigrid import cases
-from benchmarks.multigrid.contenders import read, runner, scipy, seconds_of, sparse_matrix
+from benchmarks.multigrid.contenders import read, runner, seconds_of, sparse_matrix
 from benchmarks.multigrid.rows import discretization_error
 from solvers import ConjugateGradient, Multigrid
 
@@ -61,8 +62,6 @@ def _one_pass(case: cases.Case, rounds: int = 5) -> dict[str, Any]:
 
 def contrast(size: int, seeds: int, report: Callable[[float], None]) -> list[dict[str, Any]]:
     """CG with multigrid on discs of other diffusion: steps by residual and by error."""
-    if scipy is None:
-        return []
     rows, done = [], 0
     for value in CONTRASTS:
         for seed in range(seeds):
@@ -74,7 +73,6 @@ def contrast(size: int, seeds: int, report: Callable[[float], None]) -> list[dic
 
 
 def _one_contrast(case: cases.Case) -> dict[str, Any]:
-    assert scipy is not None
     matrix, b = sparse_matrix(case), np.asarray(case.b).ravel()
     direct = np.asarray(scipy.sparse.linalg.spsolve(matrix.tocsc(), b)).reshape(case.b.shape)
     preconditioner = Multigrid()

@@ -1,6 +1,5 @@
 """The solvers that are compared: ours, and those that SciPy and pyamg offer."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import scipy.fft
+import scipy.sparse.linalg
 
 from benchmarks.multigrid.cases import Case
 from solvers import ConjugateGradient, FastDiagonalization, Multigrid
@@ -17,11 +18,8 @@ from solvers.iteration import Reason, with_budget
 
 try:
     import pyamg
-    import scipy.fft
-    import scipy.sparse.linalg
-    import threadpoolctl
-except ImportError:  # the extra `bench`; their rows say so
-    pyamg = scipy = threadpoolctl = None
+except ImportError:  # the extra `bench`; its rows say so
+    pyamg = None
 
 TOLERANCE, MOST_STEPS = 1e-8, 200
 
@@ -55,17 +53,6 @@ PEERS = {
 }
 SINE = ("sine_1", "sine_2")
 LABELS = {name: label for name, (label, _) in OURS.items()} | PEERS
-
-
-def single_threaded_blas() -> contextlib.AbstractContextManager[Any]:
-    """Give pyamg's dot products one thread.
-
-    Two gain it nothing, and wait for each other when the cores are busy: ten times as slow at 127²
-    beside other programs.
-    """
-    if threadpoolctl is None:
-        return contextlib.nullcontext()
-    return threadpoolctl.threadpool_limits(limits=1, user_api="blas")
 
 
 def versions() -> dict[str, str | None]:
@@ -126,9 +113,11 @@ def make(name: str, case: Case) -> Contender:
     """Make a solver ready: compile ours, set up the others."""
     if name in OURS:
         return _ours(name, case)
-    if scipy is None:
+    if name != "pyamg":
+        return _sine(case, int(name[-1]))
+    if pyamg is None:
         raise ImportError("install the extra bench: pip install ritzrelax[bench]")
-    return _algebraic(case) if name == "pyamg" else _sine(case, int(name[-1]))
+    return _algebraic(case)
 
 
 def _ours(name: str, case: Case) -> Contender:
@@ -191,7 +180,6 @@ def sparse_matrix(case: Case) -> Any:
         band = band.ravel()[stride:]
         bands += [band, band]
         offsets += [-stride, stride]
-    assert scipy is not None
     diagonals: Any = scipy.sparse.diags_array
     matrix = scipy.sparse.csr_matrix(diagonals(bands, offsets=offsets))
     matrix.eliminate_zeros()
@@ -235,7 +223,6 @@ def _read_algebraic(case: Case) -> Callable[[Any], Outcome]:
 
 def _sine(case: Case, workers: int) -> Contender:
     """Analyse, divide by the eigenvalues, and synthesise; the eigenvalues are set up."""
-    assert scipy is not None
     b, fft = np.asarray(case.b), scipy.fft
 
     def eigenvalues() -> Any:

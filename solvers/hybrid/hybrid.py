@@ -20,6 +20,7 @@ from solvers.iteration import AbstractIteration, with_budget
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
 from solvers.solution import Solution, solve
+from solvers.threads import single_threaded_blas
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,23 +157,8 @@ class Hybrid:
     ) -> HybridPlan:
         """Train and decide, without relaxing: a dry run; arguments as for `solve`."""
         _check_seconds(max_seconds)
-        compiling = self._compile(problem, training)
-        start = self.clock()
-        price = price_of(problem, self.method, target=self.scheduler.target, clock=self.clock)
-        planning = self.clock() - start - price.compile_seconds
-        session = Session(
-            problem, price, training, self.clock, planning, self.handover, max_seconds
-        )
-        handoff = self.scheduler.decide(session)
-        start = self.clock()
-        method, measuring = self._solver(problem, handoff)
-        costs = Costs(
-            planning=session.planning_seconds,
-            training=session.training_seconds,
-            looking=session.looking_seconds + self.clock() - start - measuring,
-            compiling=compiling + price.compile_seconds + measuring,
-        )
-        return HybridPlan(handoff, session.trace, costs, method, session.is_interrupted)
+        with single_threaded_blas():
+            return self._plan(problem, training, max_seconds)
 
     def solve(
         self,
@@ -204,12 +190,34 @@ class Hybrid:
         initial = plan.handoff.start(problem)
         left = 0.0 if plan.is_interrupted else max(max_seconds - plan.costs.charged, 0.0)
         limit = Limit(left, plan.handoff.predicted_seconds)
-        solution = relax(problem, plan.method, initial, limit, self.clock)
-        jax.block_until_ready(solution.value)
+        with single_threaded_blas():
+            solution = relax(problem, plan.method, initial, limit, self.clock)
+            jax.block_until_ready(solution.value)
         costs = plan.costs._replace(relaxing=self.clock() - start)
         if throw:
             check(problem, plan.method, solution)
         return HybridSolution(solution, plan.handoff, plan.trace, costs)
+
+    def _plan(
+        self, problem: Poisson, training: Iterable[Snapshot], max_seconds: float
+    ) -> HybridPlan:
+        compiling = self._compile(problem, training)
+        start = self.clock()
+        price = price_of(problem, self.method, target=self.scheduler.target, clock=self.clock)
+        planning = self.clock() - start - price.compile_seconds
+        session = Session(
+            problem, price, training, self.clock, planning, self.handover, max_seconds
+        )
+        handoff = self.scheduler.decide(session)
+        start = self.clock()
+        method, measuring = self._solver(problem, handoff)
+        costs = Costs(
+            planning=session.planning_seconds,
+            training=session.training_seconds,
+            looking=session.looking_seconds + self.clock() - start - measuring,
+            compiling=compiling + price.compile_seconds + measuring,
+        )
+        return HybridPlan(handoff, session.trace, costs, method, session.is_interrupted)
 
     def _solver(self, problem: Poisson, handoff: Handoff) -> tuple[lx.AbstractLinearSolver, float]:
         """The solver that goes on, and the seconds of compiling that it took to choose it."""

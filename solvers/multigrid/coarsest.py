@@ -16,6 +16,7 @@ from solvers.multigrid.stencil import StencilLevel
 # Multiplications of a tensor solve that costs less than the levels it saves, its longest axis, and
 # the unknowns of a dense solve.
 TENSOR_WORK, TENSOR_AXIS, DENSE_SIZE = 2**22, 128, 400
+SWEPT = 16  # rows at a time
 PRECISION = jax.lax.Precision.HIGHEST
 
 
@@ -130,13 +131,56 @@ def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve
         # Fix the mean by a multiple of the all-ones matrix: its inverse there does no harm.
         matrix = matrix + jnp.max(jnp.diagonal(matrix)) / size
         scale = jnp.full_like(scale, 1 / jnp.sqrt(jnp.max(jnp.diagonal(matrix))))
-    factor = jax.scipy.linalg.cho_factor(scale[:, None] * matrix * scale[None])
-    inverse = jax.scipy.linalg.cho_solve(factor, jnp.eye(size, dtype=dtype))
+    inverse = inverse_of(scale[:, None] * matrix * scale[None])
     inverse = scale[:, None] * inverse * scale[None]
     if is_singular:
         inverse = inverse - jnp.mean(inverse, 0)[None]
         inverse = inverse - jnp.mean(inverse, 1)[:, None]
     return DenseSolve(inverse)
+
+
+def inverse_of(matrix: jax.Array) -> jax.Array:
+    """Invert a symmetric positive definite matrix by sweeping its rows, sixteen at a time.
+
+    A sweep of the rows and columns K replaces
+
+        A_KK ← −A_KK⁻¹,   A_KR ← A_KK⁻¹ A_KR,   A_RR ← A_RR − A_RK A_KK⁻¹ A_KR,
+
+    and after all of them A is −A⁻¹. LAPACK is as quick; but on the CPU its second thread then spins
+    for some 50 ms, on a core that the cycles need (a solve at 512², a varying: 142 ms, now 86).
+
+    Cost: 2n³ operations in n/16 steps.
+
+    Reference: Goodnight 1979, "A tutorial on the SWEEP operator", Am. Stat. 33, 149–158,
+    doi:10.1080/00031305.1979.10482685.
+
+    Example:
+        >>> print(inverse_of(jnp.asarray([[2.0, 1.0], [1.0, 1.0]])).round(6))
+        [[ 1. -1.]
+         [-1.  2.]]
+    """
+    size = len(matrix)
+    width = min(SWEPT, size)
+    steps = math.ceil(size / width)
+    missing = steps * width - size
+    A = jnp.pad(matrix, (0, missing)) + np.diag([0] * size + [1] * missing).astype(matrix.dtype)
+    swept = jax.lax.fori_loop(0, steps, lambda i, A: _swept(A, i * width, width), A)
+    return -swept[:size, :size]
+
+
+def _swept(A: jax.Array, start: jax.Array, width: int) -> jax.Array:
+    """A with `width` rows swept from `start` on."""
+    rows = jax.lax.dynamic_slice(A, (start, 0), (width, len(A)))
+    if width == 1:
+        inverse = 1 / jax.lax.dynamic_slice(rows, (0, start), (1, 1))
+    else:
+        pivot = jax.lax.dynamic_slice(rows, (0, start), (width, width))
+        inverse = -jax.lax.fori_loop(0, width, lambda k, P: _swept(P, k, 1), pivot)
+    scaled = jnp.matmul(inverse, rows, precision=PRECISION)
+    A = A - jnp.matmul(rows.T, scaled, precision=PRECISION)
+    scaled = jax.lax.dynamic_update_slice(scaled, -inverse, (0, start))
+    A = jax.lax.dynamic_update_slice(A, scaled, (start, 0))
+    return jax.lax.dynamic_update_slice(A, scaled.T, (0, start))
 
 
 def coarsest_size(axes: tuple[Axis, ...]) -> int:

@@ -10,7 +10,7 @@ import pytest
 from solvers import EllipticOperator, Grid
 from solvers.multigrid.axis import Axis, finest_axis
 from solvers.multigrid.blocks import join, split
-from solvers.multigrid.coarsest import dense_solve, fits_tensor, tensor_solve
+from solvers.multigrid.coarsest import dense_solve, fits_tensor, inverse_of, tensor_solve
 from solvers.multigrid.hierarchy import finest_level
 from solvers.multigrid.level import constant_level
 from tests.solvers.cases import sides
@@ -107,3 +107,16 @@ def test_dense_solves_invert_across_jumps(names: str, contrast: int) -> None:
     # Rounding grows with the contrast.
     np.testing.assert_allclose(S @ A, expected, rtol=0, atol=1e-13 * 10**contrast * len(A))
     np.testing.assert_allclose(S, S.T, rtol=0, atol=1e-13 * abs(S).max())
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 17, 40])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_inverse_of_a_matrix(size: int, dtype: Any) -> None:
+    """Of a condition of about 1e3, and under vmap."""
+    rows = np.random.default_rng(size).standard_normal((2, size, size))
+    matrix = rows @ rows.transpose(0, 2, 1) + 0.1 * size / 4 * np.eye(size)
+    found = jax.jit(jax.vmap(inverse_of))(jnp.asarray(matrix, dtype))
+    assert found.dtype == dtype
+    for inverse, one in zip(np.asarray(found, float), matrix, strict=True):
+        bound = 10 * np.finfo(dtype).eps * np.linalg.cond(one)
+        np.testing.assert_allclose(inverse @ one, np.eye(size), rtol=0, atol=bound)

@@ -151,7 +151,7 @@ def test_the_preconditioner_is_symmetric_and_positive(
 
 @pytest.mark.parametrize("size", [1e-60, 1e60])
 def test_the_preconditioner_takes_residuals_beyond_the_range_of_its_cycles(size: float) -> None:
-    """CG's own residual goes on falling where b − A u cannot: it met float32's zero, and then NaN."""
+    """CG's own residual falls on where b − A u cannot: it met float32's zero, and then NaN."""
     operator = EllipticOperator(Grid((20, 21)), jumps)
     preconditioner = as_preconditioner(Multigrid(precision=np.float32), operator)
     apply = jax.jit(lambda r: preconditioner.mv(r))
