@@ -1,5 +1,6 @@
 """A recorded training, played back at one constant speed: what a scheduler is judged by."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ from solvers.iteration import AbstractIteration
 from solvers.snapshots import Snapshot
 
 FIXED = 10  # handoffs, each at twice the steps of the one before
-CHUNKS_TO_TIME = 8
+# Stretches whose median is the pace, of at least so many steps: one takes a trial or six.
+TIMED, LEAST_STRETCH = 4, 5
 SAMPLES = 128
 
 
@@ -29,7 +31,7 @@ class Replay:
         training: what is recorded.
 
     Attributes:
-        step_seconds: the median chunk of the first so many, by the number of its steps.
+        step_seconds: the median stretch of the first so many, by the number of its steps.
         least_steps, has_noise: of the training.
     """
 
@@ -37,9 +39,10 @@ class Replay:
         self._training = training
         self._stream = iter(training)
         self._kept = [next(self._stream)]
-        while len(self._kept) <= CHUNKS_TO_TIME and self._record():
+        chunks = math.ceil(LEAST_STRETCH / training.every)
+        while len(self._kept) <= TIMED * chunks and self._record():
             pass
-        self.step_seconds = float(np.median(training.chunk_seconds)) / training.every
+        self.step_seconds = _pace(training.chunk_seconds, chunks) / training.every
         self.least_steps, self.has_noise = training.least_steps, training.has_noise
 
     def _record(self) -> bool:
@@ -62,6 +65,12 @@ class Replay:
     def cool_down(self, snapshot: Snapshot, steps: int) -> Snapshot:
         cooled = self._training.cool_down(snapshot, steps)
         return cooled._replace(seconds=snapshot.seconds + steps * self.step_seconds)
+
+
+def _pace(seconds: list[float], chunks: int) -> float:
+    """Median of the means over stretches of so many chunks."""
+    stretches = [seconds[i : i + chunks] for i in range(0, len(seconds), chunks)]
+    return float(np.median([np.mean(stretch) for stretch in stretches]))
 
 
 class Goal(NamedTuple):

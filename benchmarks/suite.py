@@ -105,7 +105,7 @@ SUITE = {
         Entry("layers", Recipe((64,), 15.0, 128), LINE),
         Entry("scales", Recipe((64,), 3.0, 16), SQUARE),
         Entry("peak", Recipe((48,), 3.0, 14), SQUARE),
-        Entry("graded", adam(2.0, 10), SQUARE),
+        Entry("graded", Recipe((32,), 2.0, 10), SQUARE),
         Entry("channel", Recipe((32,), 2.0, 10), SQUARE),
         Entry("ring", Recipe((32,), 2.0, 10), SQUARE),
         Entry("cube", Recipe((32,), 1.5, 5), CUBE),

@@ -32,8 +32,8 @@ from solvers.grid import Grid, as_count, as_number
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
 
-# Of the training's time, for checks of the quadrature.
-CHECK_SHARE = 0.05
+# Of the training's time, for checks of the quadrature; steps between them beside a matrix to solve.
+CHECK_SHARE, CHECKED_STEPS = 0.05, 5
 
 
 class TrainingState(NamedTuple):
@@ -84,7 +84,7 @@ class RitzTraining:
             each step back; None for none. Snapshots show the averaged network, and the training
             goes on without. It takes out the noise that momentum leaves in the lowest modes (a
             hundredth is left with Adam at 3e-3 and d = 0.99), and comes 1/(1 − d) steps late.
-        every: steps from one snapshot to the next; by default 50, or 5 of an optimiser that judges
+        every: steps from one snapshot to the next; by default 50, or 1 of an optimiser that judges
             its steps.
         max_steps: where the stream ends, if the optimiser has not stalled before.
         clock: seconds, for tests.
@@ -95,7 +95,7 @@ class RitzTraining:
         chunk_seconds: of each chunk of the latest iteration, cool-downs apart.
         energies: before each step of the latest iteration, by the quadrature of that time,
             cool-downs apart.
-        least_steps: before which the network is hardly worth handing over: 500, or 20 of an
+        least_steps: before which the network is hardly worth handing over: 500, or 10 of an
             optimiser that judges its steps, after those of another one before it.
         has_noise: whether the optimiser leaves noise that a cool-down takes out; one that judges
             its steps does not.
@@ -147,9 +147,9 @@ class RitzTraining:
         position = self._descent.start(params)
         self._start = TrainingState(0, *position)
         self._judges = judges_steps(position.optimizer)
-        self.least_steps = 20 + steps_before(position.optimizer) if self._judges else 500
+        self.least_steps = 10 + steps_before(position.optimizer) if self._judges else 500
         self.has_noise = not self._judges
-        default = 5 if self._judges else 50
+        default = 1 if self._judges else 50
         self.every = default if every is None else as_count("every", every)
         self._ladder = EnergyLadder(problem, boundary, quadrature, dtype)
         self._ladder.energy(0)  # now, so that data which the quadrature cannot have is refused here
@@ -312,7 +312,7 @@ class RitzTraining:
 
     def _chunks_between_checks(self, level: int) -> int:
         if self._judges:
-            return 1  # a solve with a matrix, beside which a check is nothing
+            return math.ceil(CHECKED_STEPS / self.every)
         points = [len(self._ladder.energy(n).ansatz.inputs) for n in (level, level + 1)]
         check = sum(points) / (3 * points[0])  # in steps, of some three passes each
         return math.ceil(check / (CHECK_SHARE * self.every))

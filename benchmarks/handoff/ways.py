@@ -111,7 +111,7 @@ class Timer:
             self.is_predicted[name] = not np.isfinite(run.steps)
             if self.is_predicted[name]:
                 price = price_of(goal.problem, method, target=goal.target)
-                self.zero_steps[name] = price.remaining(zero).steps
+                self.zero_steps[name] = price.zero.steps
 
     def zero(self, name: str) -> float:
         """Seconds of a solver from zero; predicted where it would take longer than allowed."""

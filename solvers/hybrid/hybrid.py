@@ -15,7 +15,7 @@ from solvers.hybrid.picture import draw
 from solvers.hybrid.price import Clock, measure_step, price_of
 from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
-from solvers.hybrid.session import Look, Session
+from solvers.hybrid.session import Look, Session, least_seconds
 from solvers.iteration import AbstractIteration, with_budget
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
@@ -203,7 +203,13 @@ class Hybrid:
     ) -> HybridPlan:
         compiling = self._compile(problem, training)
         start = self.clock()
-        price = price_of(problem, self.method, target=self.scheduler.target, clock=self.clock)
+        price = price_of(
+            problem,
+            self.method,
+            target=self.scheduler.target,
+            clock=self.clock,
+            worth=least_seconds(training),
+        )
         planning = self.clock() - start - price.compile_seconds
         session = Session(
             problem, price, training, self.clock, planning, self.handover, max_seconds

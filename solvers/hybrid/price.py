@@ -24,8 +24,13 @@ from solvers.spectrum import damping_of, jacobi_eigenvalues
 
 Clock = Callable[[], float]
 MODES_PER_AXIS = {1: 64, 2: 7, 3: 4}
+# With one mode per axis only, a price may be that many times too low.
+ONE_MODE_DOUBT = 4.0
+RITZ_BLOCK = 2**17
 ENDLESS = 2.0**40
 PROBE_CYCLES = 5
+# In least seconds: a run that needs no second one.
+LONG_ENOUGH = 5
 
 
 class Price(NamedTuple):
@@ -81,14 +86,20 @@ class SmoothModes(eqx.Module):
 
 
 @eqx.filter_jit
-def smooth_modes(operator: EllipticOperator, method: Any) -> SmoothModes:
+def smooth_modes(
+    operator: EllipticOperator, method: Any, per_axis: int | None = None
+) -> SmoothModes:
     """Compute the `SmoothModes` of an operator, and what `method` makes of them.
 
-    Cost: for constant coefficients next to nothing; else 2K applications of A and of D with
-    K = 64 in 1-D, 49 in 2-D, 64 in 3-D.
+    Args:
+        operator: A.
+        method: whose damping factors are wanted.
+        per_axis: m, by default 64 in 1-D, 7 in 2-D, 4 in 3-D.
+
+    Cost: for constant coefficients next to nothing; else 2K applications of A and of D, K = m^ndim.
     """
     grid, dtype = operator.grid, operator.grid.dtype
-    counts = [min(n, MODES_PER_AXIS[grid.ndim]) for n in grid.shape]
+    counts = [min(n, per_axis or MODES_PER_AXIS[grid.ndim]) for n in grid.shape]
     bases = tuple(
         jnp.asarray(transforms.modes(grid, d, count), dtype) for d, count in enumerate(counts)
     )
@@ -142,8 +153,14 @@ def _ritz(operator: EllipticOperator, modes: SmoothModes) -> tuple[jax.Array, ..
     size = int(np.prod([base.shape[1] for base in modes.bases]))
     diagonal = operator.diagonal()
     unit = jnp.eye(size, dtype=operator.grid.dtype)
-    stiff = jax.lax.map(lambda c: modes.project(operator.mv(modes.synthesize(c))), unit)
-    mass = jax.lax.map(lambda c: modes.project(diagonal * modes.synthesize(c)), unit)
+    # As many modes at once as make long loops, and fit the cache.
+    batch = max(1, min(size, RITZ_BLOCK // operator.grid.size))
+
+    def row(c: jax.Array) -> tuple[jax.Array, jax.Array]:
+        u = modes.synthesize(c)
+        return modes.project(operator.mv(u)), modes.project(diagonal * u)
+
+    stiff, mass = jax.lax.map(row, unit, batch_size=batch)
     factor = jnp.linalg.cholesky((mass + mass.T) / 2)
     half = jax.scipy.linalg.solve_triangular(factor, (stiff + stiff.T) / 2, lower=True)
     nu, turned = jnp.linalg.eigh(jax.scipy.linalg.solve_triangular(factor, half.T, lower=True))
@@ -153,7 +170,7 @@ def _ritz(operator: EllipticOperator, modes: SmoothModes) -> tuple[jax.Array, ..
         u = modes.synthesize(y)
         return jnp.max(jnp.abs(u)), jnp.linalg.norm(operator.mv(u).reshape(-1))
 
-    largest, norms = jax.lax.map(sizes, vectors.T)
+    largest, norms = jax.lax.map(sizes, vectors.T, batch_size=batch)
     return vectors / largest[None, :], nu / largest**2, 1 - nu, norms / largest
 
 
@@ -180,31 +197,42 @@ class RelaxationPrice:
         method: `Jacobi`, `GaussSeidel` or `Multigrid`.
         target: None, or an algebraic error relative to max|u|.
         clock: seconds.
+        worth: seconds from which the price of zero has to be right; where it is less for sure by
+            one mode per axis, that will do.
 
     Attributes:
         compile_seconds: spent on compiling, not to be charged.
         step_seconds: measured time of one step.
         start_seconds: of a call without any, set-up included.
+        zero: price of the zero guess.
     """
 
-    def __init__(self, problem: Poisson, method: Any, target: float | None, clock: Clock):
+    def __init__(
+        self, problem: Poisson, method: Any, target: float | None, clock: Clock, worth: float = 0.0
+    ):
         self._problem, self._method, self._target = problem, method, target
-        zero = jnp.zeros_like(problem.rhs)
-        start = clock()
-        self._modes = smooth_modes(problem.operator, method)
-        self._left(zero)
-        first = clock() - start
-        # Once more, now that it is compiled.
-        start = clock()
-        self._modes = jax.block_until_ready(smooth_modes(problem.operator, method))
-        self._left(zero)
-        self.compile_seconds = max(first - (clock() - start), 0.0)
         measured = measure_step(problem, method, clock)
         self.step_seconds, self.start_seconds = measured.seconds, measured.start
-        self.compile_seconds += measured.compiling
+        self.compile_seconds = measured.compiling
+        self._clock = clock
+        if worth > 0 and not problem.operator.is_constant:
+            self._prepare(1)
+            if ONE_MODE_DOUBT * self.zero.seconds <= worth:
+                return
+        self._prepare(None)
+
+    def _prepare(self, per_axis: int | None) -> None:
+        """Find the smooth modes; the first run of each program is its warm-up."""
+        problem, method, zero = self._problem, self._method, jnp.zeros_like(self._problem.rhs)
+        start = self._clock()
+        self._modes = smooth_modes(problem.operator, method, per_axis)
+        self._left(zero)
+        self.compile_seconds += self._clock() - start
+        self._modes = jax.block_until_ready(smooth_modes(problem.operator, method, per_axis))
         if isinstance(method, Multigrid):
             self._modes = _as_probed(problem, method, self._modes)
-            self._left(zero)
+        self._is_rough = per_axis is not None
+        self.zero = self._price(zero)
 
     def _left(self, u: jax.Array) -> tuple[float, np.ndarray]:
         problem = self._problem
@@ -218,6 +246,11 @@ class RelaxationPrice:
 
         Cost: two applications of A and K·N multiplications, without any full transform.
         """
+        if self._is_rough:
+            self._prepare(None)
+        return self._price(u)
+
+    def _price(self, u: jax.Array) -> Price:
         count, amplitudes = self._left(u)
         count = math.ceil(count) if count < ENDLESS / 2 else np.inf
         return Price(self.start_seconds + count * self.step_seconds, count, amplitudes)
@@ -229,8 +262,10 @@ class TimedPrice:
     A direct solver takes what it takes; multigrid and conjugate gradients lose a few steps at best.
     """
 
-    def __init__(self, problem: Poisson, method: Any, target: float | None, clock: Clock):
-        del target
+    def __init__(
+        self, problem: Poisson, method: Any, target: float | None, clock: Clock, worth: float = 0.0
+    ):
+        del target, worth
         start = clock()
         jax.block_until_ready(solve(problem, method, throw=False))
         first = clock() - start
@@ -243,6 +278,7 @@ class TimedPrice:
         self.compile_seconds = max(first - taken, 0.0)
         self.steps = float(solution.num_steps) if converged else np.inf
         self.step_seconds = taken / max(int(solution.num_steps), 1)
+        self.zero = self.remaining(jnp.zeros_like(problem.rhs))
 
     def remaining(self, u: jax.Array) -> Price:
         """The time of the timed solve, whatever `u`."""
@@ -256,12 +292,13 @@ def price_of(
     *,
     target: float | None = None,
     clock: Clock = time.perf_counter,
+    worth: float = 0.0,
 ) -> RelaxationPrice | TimedPrice:
     """Pick the way to price `method`, and measure on this device what it needs."""
     if target is not None and not 0 < target < 1:
         raise ValueError(f"target: expected None or a number in (0, 1), got {target!r}")
     is_known = isinstance(method, Jacobi | GaussSeidel | Multigrid)
-    return (RelaxationPrice if is_known else TimedPrice)(problem, method, target, clock)
+    return (RelaxationPrice if is_known else TimedPrice)(problem, method, target, clock, worth)
 
 
 def _as_probed(problem: Poisson, method: Multigrid, modes: SmoothModes) -> SmoothModes:
@@ -294,9 +331,9 @@ class StepTime(NamedTuple):
 def measure_step(
     problem: Poisson, method: AbstractIteration, clock: Clock, *, least: float = 0.001
 ) -> StepTime:
-    """Time one step as the loop does it, in the better of two runs of at least `least` seconds.
+    """Time one step as the loop does it, in runs of at least `least` seconds, the better of two.
 
-    Looks at the residual are part of a step. What a call costs once is not. It takes some ten
+    Looks at the residual are part of a step. What a call costs once is not. It takes some five
     milliseconds, or the steps to two looks if these are longer: who plans pays for it.
     """
     zero = jnp.zeros_like(problem.rhs)
@@ -306,15 +343,14 @@ def measure_step(
         run_steps(problem, method, steps, zero)
         return clock() - start
 
-    def better(steps: int) -> float:
-        return min(run(steps), run(steps))
-
-    compiling = run(0)
+    compiling, overhead = run(0), run(0)
     # With as many steps as there are to a look, which may cost as much as twenty of them.
-    overhead, steps = better(0), method.check_every
-    while (seconds := better(steps) - overhead) < least and steps < 2**24:
+    steps = method.check_every
+    while (seconds := run(steps) - overhead) < least and steps < 2**24:
         steps = int(steps * min(max(1.5 * least / max(seconds, 1e-6), 1.5), 20))
-    return StepTime(max(seconds, 1e-9) / steps, overhead, max(compiling - overhead, 0.0))
+    if seconds < LONG_ENOUGH * least:
+        seconds = min(seconds, run(steps) - overhead)
+    return StepTime(max(seconds, 1e-9) / steps, overhead, compiling)
 
 
 @eqx.filter_jit

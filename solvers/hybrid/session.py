@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from solvers.hybrid.handover import Guess, Handover
@@ -37,12 +36,17 @@ class Look(NamedTuple):
     amplitudes: np.ndarray
 
 
+def least_seconds(training: Any) -> float:
+    """Seconds before which a training has nothing to hand over; 0 where it does not know."""
+    pace = getattr(training, "step_seconds", None)
+    return 0.0 if pace is None else pace * getattr(training, "least_steps", LEAST_STEPS)
+
+
 class Session:
     """Problem, price and training of one solve, with the ledger of seconds.
 
     Attributes:
         trace: every `Look` so far.
-        zero: price of the zero guess.
         training_seconds, looking_seconds: charged so far.
         max_seconds: that may be charged in all, relaxing included.
         is_interrupted: whether the user has asked for an end.
@@ -65,9 +69,11 @@ class Session:
         self.looking_seconds = 0.0
         self.planning_seconds = planning_seconds
         self.max_seconds, self.is_interrupted = max_seconds, False
-        start = clock()
-        self.zero: Price = price.remaining(jnp.zeros_like(problem.rhs))
-        self.planning_seconds += clock() - start
+
+    @property
+    def zero(self) -> Price:
+        """Price of the zero guess."""
+        return self._price.zero
 
     @property
     def seconds(self) -> float:

@@ -177,10 +177,10 @@ TURNS = in_turn(optax.adam(1e-2), energy_natural_gradient(), steps=30)
     ("optimizer", "judges", "least", "every"),
     [
         (optax.adam(1e-3), False, 500, 50),
-        (optax.chain(optax.clip(1.0), energy_natural_gradient()), True, 20, 5),
-        (TURNS, True, 50, 5),
+        (optax.chain(optax.clip(1.0), energy_natural_gradient()), True, 10, 1),
+        (TURNS, True, 40, 1),
         (in_turn(energy_natural_gradient(), optax.adam(1e-3), steps=30), False, 500, 50),
-        (in_turn(optax.sgd(1e-2), TURNS, steps=10), True, 60, 5),
+        (in_turn(optax.sgd(1e-2), TURNS, steps=10), True, 50, 1),
     ],
     ids=["adam", "natural gradient", "last", "first", "last of three"],
 )

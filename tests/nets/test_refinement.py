@@ -122,7 +122,7 @@ def test_a_refined_training_starts_afresh_and_resumes(
 def test_natural_gradient_is_checked_too() -> None:
     training = train(3, optimizer=energy_natural_gradient(), max_steps=20)
     stream = list(training)
-    assert len(stream) == 5
+    assert len(stream) == 21
     assert stream[-1].state.refinements > 0
     assert error(stream[-1]) < 5e-3
 

@@ -48,11 +48,10 @@ class ToldPrice:
     compile_seconds = 0.0
 
     def __init__(self, zero: float):
-        self.zero = zero
+        self.zero = Price(zero, 1.0, np.zeros(0))
 
     def remaining(self, u: jax.Array) -> Price:
-        wanted = float(jnp.max(jnp.abs(u)))
-        return Price(wanted if wanted > 0 else self.zero, 1.0, np.zeros(0))
+        return Price(float(jnp.max(jnp.abs(u))), 1.0, np.zeros(0))
 
 
 def training_of(prices: list[float], seconds: float = 0.1, every: int = 50) -> list[Snapshot]:
