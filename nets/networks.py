@@ -19,7 +19,7 @@ PureNetwork = Callable[[Any, jax.Array], jax.Array]
 
 
 class MLP(nnx.Module):
-    """Multilayer perceptron, N(ξ) = W_L σ(… σ(W₁ξ + b₁) …) + b_L, one number for each point.
+    """Multilayer perceptron, N(ξ) = W_L σ(… σ(W₁ξ + b₁) …) + b_L, one number for each point or m.
 
     A training scales every axis of the box to [−1, 1] before the network sees it, and gives a
     periodic axis as sine and cosine; `nets.input_size(grid)` counts the inputs.
@@ -35,6 +35,8 @@ class MLP(nnx.Module):
     Args:
         inputs: number of inputs; 1 for a plain axis, 2 for a periodic one.
         widths: neurons of each hidden layer.
+        outputs: m numbers for each point, such as one for each class; by default one, without an
+            axis of its own, which is what a `RitzTraining` takes.
         frequency: s of the first layer, of the order of the highest frequency in the solution.
         deviation: s of all parameters.
         activation: σ, smooth where the energy needs ∇u.
@@ -53,6 +55,8 @@ class MLP(nnx.Module):
         >>> network = MLP(2, (16, 16), frequency=4.0, rngs=nnx.Rngs(0))
         >>> network(jnp.zeros((5, 2))).shape
         (5,)
+        >>> MLP(784, (500, 500), outputs=10, rngs=nnx.Rngs(0))(jnp.zeros((5, 784))).shape
+        (5, 10)
     """
 
     def __init__(
@@ -60,14 +64,17 @@ class MLP(nnx.Module):
         inputs: int,
         widths: Sequence[int] = (64, 64),
         *,
+        outputs: int | None = None,
         frequency: float | None = None,
         deviation: float | None = None,
         activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        sizes = (as_count("inputs", inputs), *(as_count("widths", w) for w in widths), 1)
-        if len(sizes) == 2:
+        self.outputs = None if outputs is None else as_count("outputs", outputs)
+        hidden = [as_count("widths", width) for width in widths]
+        sizes = (as_count("inputs", inputs), *hidden, self.outputs or 1)
+        if not hidden:
             raise ValueError("widths: expected at least one hidden layer, got none")
         if frequency is not None and deviation is not None:
             raise ValueError("frequency, deviation: expected at most one of them, got both")
@@ -84,10 +91,11 @@ class MLP(nnx.Module):
             _spread(self.layers[0], _scale("frequency", frequency), rngs)
 
     def __call__(self, points: jax.Array) -> jax.Array:
-        """N at `points`, shape (N, inputs) to (N,)."""
+        """N at `points`, shape (N, inputs) to (N,), or to (N, outputs) where these are given."""
         if points.ndim != 2 or points.shape[1] != self.inputs:
             raise ValueError(f"points: expected shape (N, {self.inputs}), got {points.shape}")
-        return self.layers[-1](self.features(points))[:, 0]
+        values = self.layers[-1](self.features(points))
+        return values[:, 0] if self.outputs is None else values
 
     def features(self, points: jax.Array) -> jax.Array:
         """Output of the last hidden layer, shape (N, inputs) to (N, width): N is linear in it."""

@@ -154,3 +154,16 @@ def test_they_train(kind: str) -> None:
 def test_bad_sizes_and_scales_are_named(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(nnx.Rngs(0))
+
+
+def test_outputs_have_an_axis_of_their_own_where_they_are_given() -> None:
+    x = jnp.ones((3, 2), jnp.float32)
+    network = MLP(2, (6,), outputs=4, rngs=nnx.Rngs(0))
+    layer = network.layers[1]
+    expected = network.features(x) @ layer.kernel[...] + layer.bias[...][None, :]
+    np.testing.assert_allclose(network(x), expected, atol=1e-6)
+    assert MLP(2, (6,), outputs=1, rngs=nnx.Rngs(0))(x).shape == (3, 1)
+    with pytest.raises(ValueError, match="outputs: expected a positive integer, got 0"):
+        MLP(2, (6,), outputs=0, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"model: expected to map \(3, 1\) to \(3,\)"):
+        RitzTraining(Poisson(Grid(8), 1.0), MLP(1, (6,), outputs=4, rngs=nnx.Rngs(0)))
