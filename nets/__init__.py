@@ -1,10 +1,19 @@
-"""Networks that minimise the Ritz energy of an elliptic problem, or fit samples."""
+"""Networks that minimise the Ritz energy of an elliptic problem, or fit samples, by frequency."""
 
 from nets.ansatz import input_size as input_size
 from nets.boundaries import HardBoundary as HardBoundary
 from nets.boundaries import PenaltyBoundary as PenaltyBoundary
+from nets.effective import layer_outputs as layer_outputs
+from nets.effective import scaled_coordinates as scaled_coordinates
 from nets.fitting import Fit as Fit
 from nets.fitting import FitSnapshot as FitSnapshot
+from nets.frequency import FrequencyErrors as FrequencyErrors
+from nets.frequency import RatioDensity as RatioDensity
+from nets.frequency import frequency_errors as frequency_errors
+from nets.frequency import half_point as half_point
+from nets.frequency import low_frequency_part as low_frequency_part
+from nets.frequency import low_frequency_ratio as low_frequency_ratio
+from nets.frequency import ratio_density as ratio_density
 from nets.losses import cross_entropy as cross_entropy
 from nets.losses import mean_squared_error as mean_squared_error
 from nets.networks import MLP as MLP
@@ -12,6 +21,8 @@ from nets.networks import FourierMLP as FourierMLP
 from nets.networks import MultiscaleMLP as MultiscaleMLP
 from nets.optimizers import energy_natural_gradient as energy_natural_gradient
 from nets.optimizers import in_turn as in_turn
+from nets.projection import nonuniform_dft as nonuniform_dft
+from nets.projection import principal_direction as principal_direction
 from nets.quadrature import GaussLegendre as GaussLegendre
 from nets.quadrature import GridEnergy as GridEnergy
 from nets.quadrature import PaperSum as PaperSum
