@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,9 @@ def write_json(path: Path, results: dict[str, Any]) -> None:
     """Write `results` beside `path` and rename, so that no half-written file is ever there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_plain(results), indent=1, allow_nan=False)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text + "\n")
-    os.replace(file.name, path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text + "\n", encoding="utf-8")
+    os.replace(beside, path)
 
 
 def _plain(value: Any) -> Any:
