@@ -115,7 +115,7 @@ def _layers(model: nnx.Module) -> dict[str, nnx.Module]:
     return {path: module for path, module in sorted(modules.items()) if callable(module)}
 
 
-def _dotted(path: Sequence[str | int]) -> str:
+def _dotted(path: Sequence[Any]) -> str:
     return ".".join(map(str, path))
 
 
