@@ -82,7 +82,7 @@ def network_by_frequency(race: Any) -> Figure:
     grid = ref.case.problem.grid
     snapshots = [s for s in race.snapshots if s.step > 0]
     rows = [_amplitudes(ref, s.evaluate(grid)[grid.unknowns] - ref.discrete) for s in snapshots]
-    title = "Network: the low frequencies converge first"
+    title = "Network: error by frequency over its training"
     return _heat_map(ref, [s.step for s in snapshots], rows, "training step", title)
 
 
@@ -101,7 +101,7 @@ def jacobi_by_frequency(race: Any) -> Figure:
     for count, u in race.relaxed[1:]:
         steps.append(count)
         rows.append(_amplitudes(ref, u - ref.discrete))
-    return _heat_map(ref, steps, rows, "sweep", "Jacobi: the low frequencies converge last")
+    return _heat_map(ref, steps, rows, "sweep", "Jacobi: error by frequency over its sweeps")
 
 
 def error_against_seconds(race: Any, results: dict[str, Any]) -> Figure:

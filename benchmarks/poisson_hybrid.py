@@ -55,7 +55,10 @@ def parse(argv: Sequence[str] | None) -> Settings:
     mode = parser.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "under a minute: 1000 intervals"),
-        ("full", "about half an hour: growth with the number of intervals, five seeds, regret"),
+        (
+            "full",
+            "about a quarter of an hour: growth with the number of intervals, five seeds, regret",
+        ),
         ("paper", "the published network, optimiser, penalty and grids"),
     ):
         mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=text)

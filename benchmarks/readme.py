@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.handoff.verdict import regrets, way_seconds
+from benchmarks.race import DISCRETIZATION
 from benchmarks.report import COLUMNS, verdict
 from benchmarks.results import write_json
 
@@ -82,6 +83,16 @@ def _growth(results: dict[str, Any]) -> list[str]:
     for label, column, *numbers in growth["rows"]:
         if column == "1e-04" and any(number is not None for number in numbers):
             lines.append(f"| {label} | {' | '.join(map(_cell, numbers))} |")
+    to_discretization = {row[0]: row[2:-1] for row in growth["rows"] if row[1] == DISCRETIZATION}
+    pairs = zip(
+        to_discretization["Jacobi alone"], to_discretization["hybrid, scheduler"], strict=True
+    )
+    ratios = [_cell(alone / hybrid) if alone and hybrid else "–" for alone, hybrid in pairs]
+    lines += [
+        "",
+        f"To the discretisation error the scheduler's hybrid is {', '.join(ratios)} times sooner "
+        "than Jacobi alone on these grids.",
+    ]
     return lines
 
 
