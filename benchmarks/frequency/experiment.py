@@ -30,18 +30,20 @@ class Claim(NamedTuple):
 
     Attributes:
         words: the claim, as a sentence.
-        holds: for each seed.
+        holds: for each seed, or for each of what is counted instead.
+        counted: what `holds` has an entry for each of.
     """
 
     words: str
     holds: tuple[bool, ...]
+    counted: str = "seeds"
 
     @property
     def verdict(self) -> str:
         """Whether it holds in this run, in words."""
         count, number = sum(self.holds), len(self.holds)
         found = "holds" if count == number else "does not hold" if count == 0 else "holds in part"
-        return f"{self.words}: {found} ({count} of {number} seeds)."
+        return f"{self.words}: {found} ({count} of {number} {self.counted})."
 
 
 class Experiment(Protocol):

@@ -1,0 +1,192 @@
+"""A photograph learned by a network of two coordinates, coarse to fine.
+
+(x, y) → gray value, 75×60 pixels, every second column trained on and all of them looked at. Bands
+are octaves of the radial frequency, by the cosine transform of the image, which is the Fourier
+transform of its even extension: unlike the image itself that has no jump at the border.
+
+Reference: the authors' public code for Xu, Zhang, Luo, Xiao, Ma 2019, arXiv 1901.06523.
+"""
+
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from flax import nnx
+from matplotlib.figure import Figure
+from scipy.fft import dctn
+
+from benchmarks.data import photograph
+from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
+from benchmarks.frequency.watching import geometric_steps, is_rising, part, settled, watch
+from nets import MLP, Fit, FitSnapshot
+
+NAME = "image"
+TITLE = "a photograph, coarse to fine"
+SHAPE = (75, 60)
+# Cycles per pixel. Above 1/4 every second column does not determine the image.
+EDGES = (0, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
+NAMES = ("up to 1/32", "1/32 to 1/16", "1/16 to 1/8", "1/8 to 1/4")
+THRESHOLD = 0.5
+RINGS = 24  # of the energy spectrum, up to the last edge
+COLOURS = ("#0072B2", "#009E73", "#E69F00", "#D55E00")  # of Okabe and Ito
+DASHES = ("-", "--", "-.", ":")
+
+
+class Setting(NamedTuple):
+    """A network and its training."""
+
+    widths: tuple[int, ...]
+    rate: float
+    steps: int
+    every: int = 10
+    looks: int = 40
+
+
+FULL = Setting(widths=(500, 400, 300, 200, 200, 100), rate=5e-5, steps=1_000_000, every=100)
+QUICK = Setting(widths=(128, 128, 128), rate=2e-3, steps=1500)
+
+
+def run(settings: Settings, report: Report) -> dict[str, Any]:
+    """Train a network a seed, and note the error of each band, and the image."""
+    setting = FULL if settings.is_full else QUICK
+    image = photograph(SHAPE)
+    notes = []
+    for seed in range(settings.seeds):
+        fit = _fit(setting, settings, image, seed)
+        steps = geometric_steps(setting.every, setting.steps, setting.looks)
+        share = part(report, seed, settings.seeds)
+        notes.append(watch(fit, steps, lambda snapshot: _look(snapshot, image), share))
+    runs = [_summary(seed_notes) for seed_notes in notes]
+    return {
+        "setting": setting._asdict(),
+        "threshold": THRESHOLD,
+        "bands": EDGES,
+        "runs": runs,
+        "target": np.round(image, 4).tolist(),
+        "frames": _frames(notes[0], runs[0]),
+        "claims": claims(runs),
+        "table": _table(runs),
+    }
+
+
+def _points() -> np.ndarray:
+    """Coordinates of all pixels, in [−1, 1], shape (rows, columns, 2)."""
+    y, x = (np.linspace(-1, 1, n) for n in SHAPE)
+    return np.stack(np.meshgrid(x, y), -1)
+
+
+def _fit(setting: Setting, settings: Settings, image: np.ndarray, seed: int) -> Fit:
+    return Fit(
+        MLP(2, setting.widths, rngs=nnx.Rngs(seed)),
+        _points()[:, ::2].reshape(-1, 2),
+        image[:, ::2].reshape(-1),
+        optimizer=optax.adam(setting.rate),
+        every=setting.every,
+        max_steps=setting.steps,
+        checkpoint=settings.checkpoints / f"seed_{seed}",
+    )
+
+
+def _look(snapshot: FitSnapshot, image: np.ndarray) -> dict[str, Any]:
+    frame = np.asarray(snapshot.predict(_points().reshape(-1, 2)), float).reshape(SHAPE)
+    return {"errors": band_errors(frame, image), "frame": np.round(frame, 4).tolist()}
+
+
+def radial_frequencies() -> np.ndarray:
+    """Cycles per pixel of each coefficient of the cosine transform, shape (rows, columns)."""
+    down, right = (np.arange(n) / (2 * n) for n in SHAPE)
+    return np.hypot(down[:, None], right[None, :])
+
+
+def band_errors(frame: np.ndarray, image: np.ndarray) -> list[float]:
+    """‖error‖/‖image‖ of the coefficients in each band; the mean gray belongs to none."""
+    radius = radial_frequencies()
+    error, target = dctn(frame - image, norm="ortho"), dctn(image, norm="ortho")
+    bands = [(radius > low) & (radius <= high) for low, high in zip(EDGES, EDGES[1:], strict=False)]
+    return [float(np.linalg.norm(error[b]) / np.linalg.norm(target[b])) for b in bands]
+
+
+def ring_energies(values: np.ndarray) -> np.ndarray:
+    """Energy of an image by radial frequency, per pixel, in rings of equal width."""
+    energy = dctn(values, norm="ortho") ** 2 / values.size
+    radius = radial_frequencies()
+    inside = (radius > 0) & (radius <= EDGES[-1])
+    found, _ = np.histogram(
+        radius[inside], bins=RINGS, range=(0, EDGES[-1]), weights=energy[inside]
+    )
+    return found
+
+
+def _summary(notes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Error of each band over the steps, and when each has settled."""
+    steps = [note["step"] for note in notes]
+    errors = [[note["errors"][i] for note in notes] for i in range(len(NAMES))]
+    return {
+        "steps": steps,
+        "losses": [note["loss"] for note in notes],
+        "errors": errors,
+        "settled": [settled(steps, curve, THRESHOLD) for curve in errors],
+    }
+
+
+def _frames(notes: list[dict[str, Any]], run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Three images of a network: when the first and the third band had settled, and the last."""
+    last = notes[-1]["step"]
+    wanted = [run["settled"][i] or last for i in (0, 2)]
+    return [{k: n[k] for k in ("step", "frame")} for n in notes if n["step"] in {*wanted, last}]
+
+
+def claims(runs: list[dict[str, Any]]) -> list[Claim]:
+    """Coarse to fine: the error of each band falls below the threshold after the one below it."""
+    words = f"the error of a band falls below {THRESHOLD:g} for good the later the finer the band"
+    return claims_of([words], [[is_rising(run["settled"])] for run in runs])
+
+
+def _table(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = [[str(i), *run["settled"], run["losses"][-1]] for i, run in enumerate(runs)]
+    columns = ["seed", *NAMES, "loss at the end"]
+    title = f"First step from which on the error of a band is < {THRESHOLD:g}; cycles per pixel"
+    return {"title": title, "columns": columns, "rows": rows}
+
+
+def draw(results: dict[str, Any]) -> dict[str, Figure]:
+    """Frames of the image, and the errors by frequency."""
+    return {"frames": _draw_frames(results), "spectrum": _draw_spectrum(results)}
+
+
+def _draw_frames(results: dict[str, Any]) -> Figure:
+    frames = results["frames"]
+    pictures = [("photograph", results["target"])]
+    pictures += [(f"step {frame['step']:,}", frame["frame"]) for frame in frames]
+    figure, panels = plt.subplots(1, len(pictures), figsize=(9, 3.3), layout="constrained")
+    for axes, (title, picture) in zip(panels, pictures, strict=True):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title)
+        axes.set_axis_off()
+    figure.suptitle("Target and network, seed 0: every second column trained on, all shown")
+    return figure
+
+
+def _draw_spectrum(results: dict[str, Any]) -> Figure:
+    """Left: energy of the target and of the errors of the frames. Right: errors of the bands."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
+    target = np.array(results["target"])
+    middles = (np.arange(RINGS) + 0.5) * EDGES[-1] / RINGS
+    left.plot(middles, ring_energies(target), color="black", lw=2.5, label="photograph")
+    for frame, colour, dash in zip(results["frames"], COLOURS[::-1], DASHES, strict=False):
+        error = np.array(frame["frame"]) - target
+        label = f"error at step {frame['step']:,}"
+        left.plot(middles, ring_energies(error), dash, color=colour, label=label)
+    left.set(yscale="log", xlabel="radial frequency, cycles per pixel", ylabel="energy per pixel")
+    left.set_title("Energy by frequency, seed 0")
+    for seed, run in enumerate(results["runs"]):
+        for name, colour, dash, errors in zip(NAMES, COLOURS, DASHES, run["errors"], strict=True):
+            label = f"{name} cycles per pixel" if seed == 0 else None
+            right.plot(run["steps"][1:], errors[1:], dash, color=colour, lw=1.2, label=label)
+    right.axhline(THRESHOLD, color="black", lw=0.8, ls=(0, (5, 5)))
+    right.set(xscale="log", yscale="log", xlabel="training step", ylabel="error / target, by band")
+    right.set_title("Error of each band, all seeds")
+    left.legend(fontsize=8)
+    right.legend(fontsize=8, loc="lower left")
+    return figure
