@@ -148,9 +148,7 @@ def _layers(depth: int) -> str:
 def draw(results: dict[str, Any]) -> dict[str, Figure]:
     """Steps against depth, and against the frequency of the target."""
     setting = results["setting"]
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 3.8), layout="constrained", sharey=True
-    )
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
     _draw_steps(left, setting["depths"], results["steps_by_depth"], setting["steps"])
     _draw_steps(right, setting["frequencies"], results["steps_by_frequency"], setting["steps"])
     left.set(xlabel="hidden layers", title="Target cos 3x + cos 5x")
@@ -161,7 +159,9 @@ def draw(results: dict[str, Any]) -> dict[str, Figure]:
     return {"depth": figure}
 
 
-def _draw_steps(axes: Any, places: Sequence[int], groups: list[list[int | None]], most: int) -> None:
+def _draw_steps(
+    axes: Any, places: Sequence[int], groups: list[list[int | None]], most: int
+) -> None:
     """Draw a dot a seed and the medians as a line; what did not end is a triangle at the limit."""
     medians = [median(group) for group in groups]
     axes.plot(places, [np.nan if m is None else m for m in medians], color=LINE, label="median")
