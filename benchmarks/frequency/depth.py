@@ -32,7 +32,7 @@ class Setting(NamedTuple):
     """Networks, targets, and the loss at which a training ends."""
 
     depths: tuple[int, ...] = (1, 2, 3, 4)
-    frequencies: tuple[int, ...] = (1, 2, 3, 4)
+    frequencies: tuple[int, ...] = (1, 2, 3, 4, 5)
     fixed_depth: int = 2
     width: int = 50
     rate: float = 1e-3

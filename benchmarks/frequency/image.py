@@ -7,6 +7,7 @@ transform of its even extension: unlike the image itself that has no jump at the
 Reference: the authors' public code for Xu, Zhang, Luo, Xiao, Ma 2019, arXiv 1901.06523.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -24,11 +25,13 @@ from nets import MLP, Fit, FitSnapshot
 NAME = "image"
 TITLE = "a photograph, coarse to fine"
 SHAPE = (75, 60)
-# Cycles per pixel. Above 1/4 every second column does not determine the image.
-EDGES = (0, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
-NAMES = ("up to 1/32", "1/32 to 1/16", "1/16 to 1/8", "1/8 to 1/4")
+# Of the bands, in cycles per pixel.
+EDGES = (0, 1 / 64, 1 / 32, 1 / 16, 1 / 8)
+NAMES = ("up to 1/64", "1/64 to 1/32", "1/32 to 1/16", "1/16 to 1/8")
+# Of the energy spectrum. Above 1/4 every second column does not determine the image.
+HIGHEST = 1 / 4
 THRESHOLD = 0.5
-RINGS = 24  # of the energy spectrum, up to the last edge
+RINGS = 24  # of the energy spectrum, up to the highest frequency
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#D55E00")  # of Okabe and Ito
 DASHES = ("-", "--", "-.", ":")
 
@@ -44,7 +47,7 @@ class Setting(NamedTuple):
 
 
 FULL = Setting(widths=(500, 400, 300, 200, 200, 100), rate=5e-5, steps=1_000_000, every=100)
-QUICK = Setting(widths=(128, 128, 128), rate=2e-3, steps=1500)
+QUICK = Setting(widths=(64, 64, 64, 64), rate=2e-3, steps=4000)
 
 
 def run(settings: Settings, report: Report) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def band_errors(frame: np.ndarray, image: np.ndarray) -> list[float]:
     """‖error‖/‖image‖ of the coefficients in each band; the mean gray belongs to none."""
     radius = radial_frequencies()
     error, target = dctn(frame - image, norm="ortho"), dctn(image, norm="ortho")
-    bands = [(radius > low) & (radius <= high) for low, high in zip(EDGES, EDGES[1:], strict=False)]
+    bands = [(radius > low) & (radius <= high) for low, high in pairwise(EDGES)]
     return [float(np.linalg.norm(error[b]) / np.linalg.norm(target[b])) for b in bands]
 
 
@@ -111,10 +114,8 @@ def ring_energies(values: np.ndarray) -> np.ndarray:
     """Energy of an image by radial frequency, per pixel, in rings of equal width."""
     energy = dctn(values, norm="ortho") ** 2 / values.size
     radius = radial_frequencies()
-    inside = (radius > 0) & (radius <= EDGES[-1])
-    found, _ = np.histogram(
-        radius[inside], bins=RINGS, range=(0, EDGES[-1]), weights=energy[inside]
-    )
+    inside = (radius > 0) & (radius <= HIGHEST)
+    found, _ = np.histogram(radius[inside], bins=RINGS, range=(0, HIGHEST), weights=energy[inside])
     return found
 
 
@@ -172,7 +173,7 @@ def _draw_spectrum(results: dict[str, Any]) -> Figure:
     """Left: energy of the target and of the errors of the frames. Right: errors of the bands."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
     target = np.array(results["target"])
-    middles = (np.arange(RINGS) + 0.5) * EDGES[-1] / RINGS
+    middles = (np.arange(RINGS) + 0.5) * HIGHEST / RINGS
     left.plot(middles, ring_energies(target), color="black", lw=2.5, label="photograph")
     for frame, colour, dash in zip(results["frames"], COLOURS[::-1], DASHES, strict=False):
         error = np.array(frame["frame"]) - target
