@@ -133,12 +133,18 @@ def _table(
     sum_name = "cos 3x + cos 5x"
     kinds = [(f"{_layers(depth)}, {sum_name}", depth) for depth in setting.depths]
     names = [name for name, _ in kinds]
-    names += [f"{_layers(setting.fixed_depth)}, cos {k}x" for k in setting.frequencies]
+    names += [
+        f"{_layers(setting.fixed_depth)}, cos {k if k > 1 else ''}x" for k in setting.frequencies
+    ]
     groups = [*by_depth, *by_frequency]
-    rows = [[name, median(g), *g] for name, g in zip(names, groups, strict=True)]
+    rows = [[name, _whole(median(g)), *g] for name, g in zip(names, groups, strict=True)]
     seeds = [f"seed {seed}" for seed in range(len(groups[0]))]
     title = f"Steps to a mean squared error of {setting.loss:g}, {setting.width} neurons a layer"
     return {"title": title, "columns": ["network, target", "median", *seeds], "rows": rows}
+
+
+def _whole(steps: float | None) -> int | None:
+    return None if steps is None else round(steps)
 
 
 def _layers(depth: int) -> str:
@@ -172,3 +178,5 @@ def _draw_steps(
     if others:
         axes.plot(others, [most] * len(others), "^", color="#D55E00", label="not reached")
     axes.set(yscale="log", xticks=list(places))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_minor_formatter("{x:,.0f}")

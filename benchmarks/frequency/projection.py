@@ -23,8 +23,8 @@ from nets import MLP, Fit, FitSnapshot, nonuniform_dft, principal_direction
 NAME = "projection"
 TITLE = "MNIST along its principal direction"
 WIDTHS = (400, 200)
-# Periods per unit of the projected image, pixels from 0 to 1; the images reach over 12 units. Beyond
-# 0.2 the labels' spectrum is little more than that of one digit, 1, narrow along this direction.
+# Periods per unit of the projected image, pixels from 0 to 1; the images reach over 12 units.
+# Beyond 0.2 the labels' spectrum is little more than that of one digit, 1, narrow on this line.
 CHOSEN = (0.05, 0.1, 0.15, 0.2)
 CURVE = np.linspace(0, 1, 41)
 PLACES = np.searchsorted(CURVE, np.array(CHOSEN) - 1e-9)  # of the chosen ones on the curve
@@ -173,7 +173,7 @@ def _table(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw(results: dict[str, Any]) -> dict[str, Figure]:
-    """Spectra along the direction; Δ of all frequencies, and of the chosen ones, over the epochs."""
+    """Spectra along the direction; Δ over the epochs of all frequencies and of the chosen."""
     figure, panels = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
     _draw_spectra(panels[0], results)
     _draw_map(figure, panels[1], results)

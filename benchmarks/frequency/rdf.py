@@ -24,8 +24,8 @@ TITLE = "LFR and RDF of sines"
 EXPECTED = {1: 1.8, 3: 33.0, 5: 104.0, 9: 356.0}
 TOLERANCE = 0.1
 RANGE = (2e-4, 10)  # of δ
-# Of LFR on the long line, whose ends see only one side, and which has samples, 0.013 apart.
-LINE_TOLERANCE = 0.01
+# Of LFR on the long line: its ends, where a filter sees one side only, are 0.016 of it at k = 1.
+LINE_TOLERANCE = 0.02
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
 DASHES = ("-", "--", "-.", ":")
 
@@ -108,8 +108,12 @@ def _table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "title": "1/δ at the peak of RDF",
         "columns": ["function", "on [−1, 1]", "derived", "long line", "k²π²/2", "LFR differs by"],
-        "rows": [[f"sin {row['k']}πx", *(row[key] for key in keys)] for row in rows],
+        "rows": [[_name(row["k"]), *(row[key] for key in keys)] for row in rows],
     }
+
+
+def _name(k: int) -> str:
+    return f"sin {k if k > 1 else ''}πx"
 
 
 def draw(results: dict[str, Any]) -> dict[str, Figure]:
@@ -119,7 +123,7 @@ def draw(results: dict[str, Any]) -> dict[str, Figure]:
     )
     inverse = 1 / np.array(results["variances"])
     for row, colour, dash in zip(results["sines"], COLOURS, DASHES, strict=True):
-        label = f"sin {row['k']}πx".replace(" 1π", " π")
+        label = _name(row["k"])
         top.plot(inverse, row["ratios"], dash, color=colour, label=label)
         top.plot(inverse, np.exp(-((row["k"] * np.pi) ** 2) / inverse), color=colour, lw=0.6)
         shape = np.array(row["density"]) / np.max(row["density"])
@@ -127,7 +131,9 @@ def draw(results: dict[str, Any]) -> dict[str, Figure]:
         bottom.axvline(row["expected"], color=colour, lw=0.8)
         bottom.text(row["expected"], 1.03, f" {row['expected']:g}", color=colour, fontsize=8)
     top.set(ylabel="LFR", title="LFR on [−1, 1]; thin: exp(−k²π²δ), an infinite line")
-    bottom.set(xscale="log", ylim=(-0.25, 1.15), xlabel="1/δ", ylabel="RDF / its largest value")
-    bottom.set_title("RDF on [−1, 1]; upright lines: the derived peaks")
+    bottom.set(xscale="log", ylim=(-0.05, 1.15), xlabel="1/δ", ylabel="RDF / its largest value")
+    bottom.set_title(
+        "RDF on [−1, 1]; upright: the derived peaks; bumps near 1: the interval's ends"
+    )
     top.legend(fontsize=8, loc="lower right")
     return {"rdf": figure}
