@@ -47,7 +47,7 @@ class Setting(NamedTuple):
 
 
 FULL = Setting(widths=(500, 400, 300, 200, 200, 100), rate=5e-5, steps=1_000_000, every=100)
-QUICK = Setting(widths=(64, 64, 64, 64), rate=2e-3, steps=4000)
+QUICK = Setting(widths=(64, 64, 64, 64), rate=1e-3, steps=7000)
 
 
 def run(settings: Settings, report: Report) -> dict[str, Any]:
@@ -188,6 +188,7 @@ def _draw_spectrum(results: dict[str, Any]) -> Figure:
     right.axhline(THRESHOLD, color="black", lw=0.8, ls=(0, (5, 5)))
     right.set(xscale="log", yscale="log", xlabel="training step", ylabel="error / target, by band")
     right.set_title("Error of each band, all seeds")
+    right.set_ylim(bottom=4e-3)
     left.legend(fontsize=8)
     right.legend(fontsize=8, loc="lower left")
     return figure
