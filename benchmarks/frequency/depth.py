@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.frequency.experiment import Claim, Report, Settings
 from benchmarks.frequency.watching import part
@@ -179,4 +180,5 @@ def _draw_steps(
         axes.plot(others, [most] * len(others), "^", color="#D55E00", label="not reached")
     axes.set(yscale="log", xticks=list(places))
     axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.yaxis.set_minor_formatter("{x:,.0f}")
