@@ -37,17 +37,24 @@ DASHES = ("-", "--", "-.", ":")
 
 
 class Setting(NamedTuple):
-    """A network and its training."""
+    """A network and its training.
+
+    Attributes:
+        rate: Adam's, at the start.
+        is_decayed: to 0 along a cosine; else Adam at a large rate throws the lowest band back now
+            and then.
+    """
 
     widths: tuple[int, ...]
     rate: float
     steps: int
+    is_decayed: bool = False
     every: int = 10
     looks: int = 40
 
 
 FULL = Setting(widths=(500, 400, 300, 200, 200, 100), rate=5e-5, steps=1_000_000, every=100)
-QUICK = Setting(widths=(64, 64, 64, 64), rate=1e-3, steps=7000)
+QUICK = Setting(widths=(64, 64, 64, 64), rate=2e-3, steps=5000, is_decayed=True)
 
 
 def run(settings: Settings, report: Report) -> dict[str, Any]:
@@ -80,11 +87,12 @@ def _points() -> np.ndarray:
 
 
 def _fit(setting: Setting, settings: Settings, image: np.ndarray, seed: int) -> Fit:
+    rate = optax.cosine_decay_schedule(setting.rate, setting.steps)
     return Fit(
         MLP(2, setting.widths, rngs=nnx.Rngs(seed)),
         _points()[:, ::2].reshape(-1, 2),
         image[:, ::2].reshape(-1),
-        optimizer=optax.adam(setting.rate),
+        optimizer=optax.adam(rate if setting.is_decayed else setting.rate),
         every=setting.every,
         max_steps=setting.steps,
         checkpoint=settings.checkpoints / f"seed_{seed}",
@@ -96,6 +104,11 @@ def _look(snapshot: FitSnapshot, image: np.ndarray) -> dict[str, Any]:
     return {"errors": band_errors(frame, image), "frame": np.round(frame, 4).tolist()}
 
 
+def _waves(values: np.ndarray) -> np.ndarray:
+    """Coefficients of the cosine transform, with Σ of their squares that of the values."""
+    return np.asarray(dctn(values, norm="ortho"))
+
+
 def radial_frequencies() -> np.ndarray:
     """Cycles per pixel of each coefficient of the cosine transform, shape (rows, columns)."""
     down, right = (np.arange(n) / (2 * n) for n in SHAPE)
@@ -105,14 +118,14 @@ def radial_frequencies() -> np.ndarray:
 def band_errors(frame: np.ndarray, image: np.ndarray) -> list[float]:
     """‖error‖/‖image‖ of the coefficients in each band; the mean gray belongs to none."""
     radius = radial_frequencies()
-    error, target = dctn(frame - image, norm="ortho"), dctn(image, norm="ortho")
+    error, target = _waves(frame - image), _waves(image)
     bands = [(radius > low) & (radius <= high) for low, high in pairwise(EDGES)]
     return [float(np.linalg.norm(error[b]) / np.linalg.norm(target[b])) for b in bands]
 
 
 def ring_energies(values: np.ndarray) -> np.ndarray:
     """Energy of an image by radial frequency, per pixel, in rings of equal width."""
-    energy = dctn(values, norm="ortho") ** 2 / values.size
+    energy = _waves(values) ** 2 / values.size
     radius = radial_frequencies()
     inside = (radius > 0) & (radius <= HIGHEST)
     found, _ = np.histogram(radius[inside], bins=RINGS, range=(0, HIGHEST), weights=energy[inside])
