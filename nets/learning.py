@@ -164,7 +164,7 @@ class Steps:
                 history.append(value)
             return jax.block_until_ready(position), np.asarray(jax.device_get(history))
         if rows is not None:
-            rows = np.pad(rows, ((0, self._most - count), (0, 0)))
+            rows = np.pad(rows[:count], ((0, self._most - count), (0, 0)))
         result = self._run(position, self._samples, rows, np.int32(count))
         position, history = jax.block_until_ready(result)
         return position, np.asarray(history)[:count]

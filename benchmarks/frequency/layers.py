@@ -60,7 +60,7 @@ class Sizes(NamedTuple):
     stop_at: float
 
 
-QUICK = Sizes(4500, 2000, (500,) * 5, 1e-4, 64, 100, 1500, 1e-2)
+QUICK = Sizes(4500, 2000, (500,) * 5, 1e-4, 64, 150, 3000, 1e-2)
 # Spectra of all 30 000 samples would take a CPU some days.
 FULL = Sizes(30_000, 5000, (500,) * 5, 5e-5, None, 100, 20_000, 1e-2)
 
