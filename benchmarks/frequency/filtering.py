@@ -54,6 +54,7 @@ class Sizes(NamedTuple):
 
 
 QUICK = Sizes(4500, 4500, (400, 200), 1e-4, 64, 1.0, 1.0, 15)
+# Xu et al. print neither rate nor batch for these: both are ours. The filter is of a part.
 FULL = Sizes(54_000, 10_000, (400, 200), 1e-5, 256, 2.0, 2.0, 200)
 
 
@@ -98,7 +99,7 @@ def _filtered(points: Any, values: Any) -> Any:
 
 
 def errors(points: Any, low: np.ndarray, high: np.ndarray, snapshot: FitSnapshot) -> dict[str, Any]:
-    """e_low and e_high for each variance, of the network's outputs as they are.
+    """e_low and e_high for each variance, h being the network's outputs: no mean is subtracted.
 
     Args:
         points: x, shape (N, pixels).

@@ -113,24 +113,28 @@ def _trained(
     training = images[0]
     per_epoch = len(training.labels) / sizes.batch
     build = partial(_network, variant, training.images.shape[1:], sizes)
-    ends = np.cumsum([epochs for _, epochs in sizes.rates]) * per_epoch
-    rates = [rate for rate, _ in sizes.rates]
-    changes = {
-        round(end): later / rate
-        for end, rate, later in zip(ends[:-1], rates[:-1], rates[1:], strict=True)
-    }
+    last = round(sum(epochs for _, epochs in sizes.rates) * per_epoch)
     options = {
-        "optimizer": optax.adam(optax.piecewise_constant_schedule(rates[0], changes)),
-        "loss": cross_entropy, "batch": sizes.batch, "save_seconds": 10.0,
-        "every": round(sizes.every * per_epoch), "max_steps": round(ends[-1]),
+        "optimizer": optax.adam(_schedule(sizes, per_epoch)), "loss": cross_entropy,
+        "batch": sizes.batch, "every": round(sizes.every * per_epoch), "max_steps": last,
+        "save_seconds": 10.0,
     }  # fmt: skip
-    note = partial(_looked_at, sizes, per_epoch, images)
-    runs = []
+    note = partial(_looked_at, sizes, images, last)
     fitted = fits(settings, f"{NAME}_{variant}", build, tuple(training), **options)
+    runs = []
     for seed, fit in enumerate(fitted):
         records = watch(fit, note, part_of(report, seed, settings.seeds))
         runs.append({"seed": seed, "records": records})
     return runs
+
+
+def _schedule(sizes: Sizes, per_epoch: float) -> optax.Schedule:
+    """One rate after the other, each for its epochs."""
+    rates, epochs = zip(*sizes.rates, strict=True)
+    ends = np.cumsum(epochs[:-1]) * per_epoch
+    factors = [later / rate for rate, later in itertools.pairwise(rates)]
+    changes = {round(end): factor for end, factor in zip(ends, factors, strict=True)}
+    return optax.piecewise_constant_schedule(rates[0], changes)
 
 
 def _network(variant: int, shape: tuple[int, ...], sizes: Sizes, rngs: nnx.Rngs) -> ResNet18:
@@ -138,25 +142,20 @@ def _network(variant: int, shape: tuple[int, ...], sizes: Sizes, rngs: nnx.Rngs)
 
 
 def _looked_at(
-    sizes: Sizes, per_epoch: float, images: tuple[Labelled, Labelled], snapshot: FitSnapshot
+    sizes: Sizes, images: tuple[Labelled, Labelled], last: int, snapshot: FitSnapshot
 ) -> dict[str, Any]:
-    """Accuracy on training images and on others, and spectra of the dense layers' outputs."""
+    """Accuracy on images trained on, at the end on others too, and spectra of the dense layers."""
     training, testing = (Labelled(*(array[: sizes.measured] for array in part)) for part in images)
-    last = round(sum(epochs for _, epochs in sizes.rates) * per_epoch)
     network: Any = snapshot.model()
-    epoch = snapshot.step / per_epoch
+    epoch = snapshot.step * sizes.batch / len(images[0].labels)
     layers, outputs = _dense_layers(network, training.images)
-    found = {
-        "epoch": epoch,
-        "accuracy": _share_right(outputs, training.labels),
-        "layers": None,
-    }
+    found: dict[str, Any] = {"epoch": epoch, "layers": None}
+    found["accuracy"] = _share_right(outputs, training.labels)
     if snapshot.step == last:
         others = _dense_layers(network, testing.images)[1]
         found["test_accuracy"] = _share_right(others, testing.labels)
-    if sizes.spectra is None or any(
-        abs(epoch - wanted) < 0.5 * sizes.every for wanted in sizes.spectra
-    ):
+    near = 0.5 * sizes.every
+    if sizes.spectra is None or any(abs(epoch - wanted) < near for wanted in sizes.spectra):
         y = one_hot(training.labels)
         found["layers"] = [layer_spectrum(values, y, VARIANCES) for values in layers]
     return found
