@@ -98,10 +98,10 @@ SUITE = {
     for entry in (
         Entry("published", Recipe((64,), 15.0, 128), _sizes(1000, 4000, 8000)),
         Entry("lifted", adam(10.0, 128), LINE),
-        Entry("varying", adam(6.0, 64), LINE),
+        Entry("varying", Recipe((48,), 8.0, 96), LINE),
         Entry("broad", Recipe((96,), 60.0, 256), LINE),
         Entry("rough", Recipe((64,), 15.0, 256), LINE),
-        Entry("smooth", adam(3.0, 32), LINE),
+        Entry("smooth", Recipe((32,), 4.0, 32), LINE),
         Entry("layers", Recipe((64,), 15.0, 128), LINE),
         Entry("scales", Recipe((64,), 3.0, 16), SQUARE),
         Entry("peak", Recipe((48,), 3.0, 14), SQUARE),
