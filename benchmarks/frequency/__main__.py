@@ -24,10 +24,8 @@ from benchmarks.options import Parser
 from benchmarks.report import Stages, plain_table
 from benchmarks.results import environment, write_json
 
-EXPERIMENTS: dict[str, Experiment] = {
-    module.NAME: module
-    for module in (fit, image, depth, filtering, projection, rdf, layers, resnet)
-}
+MODULES: tuple[Experiment, ...] = (fit, image, depth, filtering, projection, rdf, layers, resnet)
+EXPERIMENTS = {module.NAME: module for module in MODULES}
 
 
 class Options(NamedTuple):
