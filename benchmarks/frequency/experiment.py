@@ -49,8 +49,15 @@ class Claim(NamedTuple):
 class Experiment(Protocol):
     """A module of this package that does one experiment."""
 
-    NAME: str
-    TITLE: str
+    @property
+    def NAME(self) -> str:  # noqa: N802, a constant of the module
+        """What the command calls it."""
+        ...
+
+    @property
+    def TITLE(self) -> str:  # noqa: N802
+        """What it is about."""
+        ...
 
     def run(self, settings: Settings, report: Report) -> dict[str, Any]:
         """Do it; `report` is told the share that is done.
