@@ -95,7 +95,8 @@ def _network(pixels: int, widths: tuple[int, ...], rngs: nnx.Rngs) -> MLP:
 
 def _filtered(points: Any, values: Any) -> Any:
     """Low-frequency parts for all variances, in one pass, shape (V, N, m)."""
-    return filtered(points, values, checked_variances("variances", VARIANCES, 1))
+    deltas = checked_variances("variances", VARIANCES, 1).astype(points.dtype)
+    return filtered(points, values, deltas)
 
 
 def errors(points: Any, low: np.ndarray, high: np.ndarray, snapshot: FitSnapshot) -> dict[str, Any]:
