@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from benchmarks.frequency.experiment import Claim, Report, Settings
-from benchmarks.frequency.watching import part
+from benchmarks.frequency.watching import part_of
 from nets import MLP, Fit
 
 NAME = "depth"
@@ -53,9 +53,9 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     kinds += [(setting.fixed_depth, k) for k in setting.frequencies]
     found = []
     for i, kind in enumerate(kinds):
-        share = part(report, i, len(kinds))
+        share = part_of(report, i, len(kinds))
         seeds = range(settings.seeds)
-        fits = [(_fit(setting, settings, kind, s), part(share, s, len(seeds))) for s in seeds]
+        fits = [(_fit(setting, settings, kind, s), part_of(share, s, len(seeds))) for s in seeds]
         found.append([_steps_needed(*fit) for fit in fits])
     by_depth, by_frequency = found[: len(setting.depths)], found[len(setting.depths) :]
     return {

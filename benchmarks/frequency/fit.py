@@ -17,7 +17,7 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from benchmarks.frequency.experiment import Report, Settings, claims_of
-from benchmarks.frequency.watching import geometric_steps, is_rising, part, settled, watch
+from benchmarks.frequency.watching import geometric_steps, is_rising, part_of, settled, watch
 from nets import MLP, Fit, FitSnapshot
 from solvers.spectrum import dft, relative_error
 
@@ -55,7 +55,7 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     for seed in range(settings.seeds):
         fit = _fit(setting, settings, seed)
         steps = geometric_steps(setting.every, setting.steps, setting.looks)
-        notes.append(watch(fit, steps, _look, part(report, seed, settings.seeds)))
+        notes.append(watch(fit, _look, part_of(report, seed, settings.seeds), steps=steps))
     runs = [_summary(seed_notes) for seed_notes in notes]
     return {
         "setting": setting._asdict(),

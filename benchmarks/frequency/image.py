@@ -19,7 +19,7 @@ from scipy.fft import dctn
 
 from benchmarks.data import photograph
 from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
-from benchmarks.frequency.watching import geometric_steps, is_rising, part, settled, watch
+from benchmarks.frequency.watching import geometric_steps, is_rising, part_of, settled, watch
 from nets import MLP, Fit, FitSnapshot
 
 NAME = "image"
@@ -65,8 +65,8 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     for seed in range(settings.seeds):
         fit = _fit(setting, settings, image, seed)
         steps = geometric_steps(setting.every, setting.steps, setting.looks)
-        share = part(report, seed, settings.seeds)
-        notes.append(watch(fit, steps, lambda snapshot: _look(snapshot, image), share))
+        share = part_of(report, seed, settings.seeds)
+        notes.append(watch(fit, lambda snapshot: _look(snapshot, image), share, steps=steps))
     runs = [_summary(seed_notes) for seed_notes in notes]
     return {
         "setting": setting._asdict(),

@@ -9,10 +9,9 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.data import CLASSES, Labelled, mnist_sample, read_mnist, split
-from benchmarks.frequency.experiment import Report, Settings
+from benchmarks.frequency.experiment import Settings
 from nets import (
     Fit,
-    FitSnapshot,
     half_point,
     low_frequency_ratio,
     ratio_density,
@@ -58,38 +57,6 @@ def fits(
             yield first
         else:
             yield first.restarted(network, seed=seed, checkpoint=folder)
-
-
-def watch(
-    fit: Fit, note: Callable[[FitSnapshot], dict[str, Any]], report: Report
-) -> list[dict[str, Any]]:
-    """Train to the end, and note something of each snapshot.
-
-    Args:
-        fit: which keeps the notes, and those from before an interruption.
-        note: numbers of a snapshot, beside its step, seconds and loss.
-        report: is told the share of this fit that is done.
-    """
-    for snapshot in fit:
-        own = {"step": snapshot.step, "seconds": snapshot.seconds, "loss": snapshot.loss}
-        fit.records.append(own | note(snapshot))
-        report(_share(fit, snapshot))
-    return fit.records
-
-
-def _share(fit: Fit, snapshot: FitSnapshot) -> float:
-    """Of the steps, or of the way of the loss, on a logarithmic scale, to where it stops."""
-    share = snapshot.step / fit.max_steps
-    if fit.stop_at is not None and fit.records:
-        start = fit.records[0]["loss"]
-        way = math.log(start / fit.stop_at)
-        share = max(share, math.log(start / snapshot.loss) / way if way > 0 else 1.0)
-    return min(max(share, 0.0), 1.0)
-
-
-def part_of(report: Report, index: int, count: int) -> Report:
-    """Report the share of one of `count` parts as that of the whole."""
-    return lambda share: report((index + share) / count)
 
 
 def layer_spectrum(outputs: Any, targets: np.ndarray, variances: np.ndarray) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from benchmarks.frequency.images import (
     median,
     mnist,
     one_hot,
-    part_of,
     rows_of_pixels,
-    watch,
 )
+from benchmarks.frequency.watching import part_of, watch
 from nets import MLP, FitSnapshot, layer_outputs
 
 NAME = "mnist"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.data import CLASSES, Labelled, mnist_sample, read_mnist, split
 from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
-from benchmarks.frequency.watching import geometric_steps, is_rising, part, settled, watch
+from benchmarks.frequency.watching import geometric_steps, is_rising, part_of, settled, watch
 from nets import MLP, Fit, FitSnapshot, nonuniform_dft, principal_direction
 
 NAME = "projection"
@@ -75,8 +75,8 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     for seed in range(settings.seeds):
         fit = _fit(setting, settings, line, seed)
         steps = geometric_steps(setting.every, setting.steps, setting.looks)
-        share = part(report, seed, settings.seeds)
-        notes.append(watch(fit, steps, lambda snapshot: _look(snapshot, line, target), share))
+        share = part_of(report, seed, settings.seeds)
+        notes.append(watch(fit, lambda snapshot: _look(snapshot, line, target), share, steps=steps))
     runs = [_summary(seed_notes, len(line.inputs) / setting.batch) for seed_notes in notes]
     return {
         "setting": setting._asdict() | {"images": len(line.inputs)},

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.frequency.experiment import Claim, Report, Settings
-from benchmarks.frequency.watching import part
+from benchmarks.frequency.watching import part_of
 from nets import low_frequency_ratio, ratio_density
 
 NAME = "rdf"
@@ -48,7 +48,7 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     deltas = np.geomspace(*RANGE, SETTING.variances)
     rows = []
     for i, k in enumerate(EXPECTED):
-        share = part(report, i, len(EXPECTED))
+        share = part_of(report, i, len(EXPECTED))
         rows.append(_sine(k, deltas))
         share(1.0)
     return {

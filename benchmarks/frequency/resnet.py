@@ -18,10 +18,9 @@ from benchmarks.frequency.images import (
     median,
     mnist,
     one_hot,
-    part_of,
-    watch,
 )
 from benchmarks.frequency.resnet_figures import PLACES, courses, densities
+from benchmarks.frequency.watching import part_of, watch
 from nets import FitSnapshot, ResNet18, cross_entropy, layer_outputs
 from nets.resnet import STAGES
 

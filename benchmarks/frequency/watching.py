@@ -1,5 +1,6 @@
 """What is noted of a training at geometrically spaced steps, and when an error has settled."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,30 +23,43 @@ def geometric_steps(every: int, last: int, count: int) -> list[int]:
 
 
 def watch(
-    fit: Fit, steps: Sequence[int], look: Callable[[FitSnapshot], dict[str, Any]], report: Report
+    fit: Fit,
+    look: Callable[[FitSnapshot], dict[str, Any]],
+    report: Report,
+    *,
+    steps: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train, and note step and loss and what `look` sees at the start and at the given steps.
+    """Train to the end, and note step, seconds and loss, and what `look` sees.
 
     An interrupted training that goes on from its checkpoint has the same notes in the end.
 
     Args:
-        fit: with `every` such that its snapshots are at these steps.
-        steps: where to look.
+        fit: which keeps the notes, and those from before an interruption.
         look: from a snapshot to what JSON can hold.
-        report: is told the share that is done.
+        report: is told the share of this fit that is done.
+        steps: where to look, beside the start, all of them snapshots; None for every snapshot.
     """
-    wanted = {0, *steps}
     for snapshot in fit:
-        if snapshot.step in wanted:
-            note = {"step": snapshot.step, "loss": snapshot.loss}
-            fit.records.append(note | look(snapshot))
-        report(snapshot.step / fit.max_steps)
+        if steps is None or snapshot.step in {0, *steps}:
+            own = {"step": snapshot.step, "seconds": snapshot.seconds, "loss": snapshot.loss}
+            fit.records.append(own | look(snapshot))
+        report(_share(fit, snapshot))
     return fit.records
 
 
-def part(report: Report, done: int, number: int) -> Report:
-    """Report the share of one of several equal parts as a share of the whole."""
-    return lambda share: report((done + share) / number)
+def _share(fit: Fit, snapshot: FitSnapshot) -> float:
+    """Of the steps, or of the way of the loss, on a logarithmic scale, to where it stops."""
+    share = snapshot.step / fit.max_steps
+    if fit.stop_at is not None and fit.records:
+        start = fit.records[0]["loss"]
+        way = math.log(start / fit.stop_at)
+        share = max(share, math.log(start / snapshot.loss) / way if way > 0 else 1.0)
+    return min(max(share, 0.0), 1.0)
+
+
+def part_of(report: Report, index: int, count: int) -> Report:
+    """Report the share of one of `count` parts as that of the whole."""
+    return lambda share: report((index + share) / count)
 
 
 def settled(steps: Sequence[int], errors: Sequence[float], threshold: float) -> int | None:

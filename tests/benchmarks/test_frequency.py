@@ -104,7 +104,9 @@ def test_an_interrupted_run_ends_with_the_same_numbers(tmp_path: Path) -> None:
 def test_notes_are_those_of_the_steps_asked_for() -> None:
     x = np.linspace(-1, 1, 9)[:, None]
     training = Fit(MLP(1, (4,), rngs=nnx.Rngs(0)), x, x[:, 0], every=5, max_steps=40)
-    notes = watch(training, [10, 40], lambda snapshot: {"seen": snapshot.step}, lambda share: None)
+    notes = watch(
+        training, lambda snapshot: {"seen": snapshot.step}, lambda share: None, steps=[10, 40]
+    )
     assert [note["step"] for note in notes] == [note["seen"] for note in notes] == [0, 10, 40]
     # Of all samples, so the loss before the step.
     assert notes[1]["loss"] == pytest.approx(training.losses[10])
