@@ -1,8 +1,9 @@
 """Renew the README's tables and sentences from the kept results of the benchmarks.
 
 `python -m benchmarks.readme RESULTS` copies the `results.json` (without its curves) and the figure
-of a run of the main job, of `benchmarks.multigrid` or of `benchmarks.handoff` into `docs/results`
-and writes what stands between the README's markers; a test compares the two.
+of a run of the main job, of `benchmarks.multigrid` or of `benchmarks.handoff`, or what
+`benchmarks.frequency` found of each claim, into `docs/results` and writes what stands between the
+README's markers; a test compares the two.
 """
 
 import argparse
@@ -26,6 +27,7 @@ FIGURES = {
     "poisson_hybrid": "d_error_against_seconds.png",
     "multigrid": "seconds_against_unknowns.png",
     "handoff": "regret_and_ways.png",
+    "frequency": "mnist/rdf_by_layer.png",
 }
 # Seconds to a relative residual of 1e-8 at the largest size of each.
 MULTIGRID_CASES = ("rough_2d", "rough_3d", "anisotropic_2d", "neumann_2d", "varying_2d", "discs_2d")
@@ -185,7 +187,26 @@ def _zero(row: dict[str, Any], solver: str) -> str:
     return mark + _cell(row["zero"].get(solver))
 
 
-TABLES = {"poisson_hybrid": hybrid_table, "multigrid": multigrid_table, "handoff": handoff_table}
+def frequency_table(results: dict[str, Any]) -> str:
+    """Markdown of the claims of every experiment, and in how many runs each held."""
+    lines = ["| experiment | published claim | held in | seconds |", "|---|---|---:|---:|"]
+    for name, found in results["experiments"].items():
+        for i, claim in enumerate(found["claims"]):
+            first = (f"`{name}`", f"{found['seconds']:.0f}") if i == 0 else ("", "")
+            share = f"{sum(claim['holds'])} of {len(claim['holds'])} {claim['counted']}"
+            lines.append(f"| {first[0]} | {claim['words']} | {share} | {first[1]} |")
+    modes = {found["mode"] for found in results["experiments"].values()}
+    device = results["environment"]["device"]
+    notes = f"{' and '.join(sorted(modes))} settings, {device['cores']} cores of "
+    return "\n".join([*lines, "", f"{notes}{device['processor']}, float32."])
+
+
+TABLES = {
+    "poisson_hybrid": hybrid_table,
+    "multigrid": multigrid_table,
+    "handoff": handoff_table,
+    "frequency": frequency_table,
+}
 
 
 def renewed(readme: str, name: str, results: dict[str, Any]) -> str:
@@ -196,6 +217,20 @@ def renewed(readme: str, name: str, results: dict[str, Any]) -> str:
     return f"{before}{begin}\n{TABLES[name](results)}\n{end}{after}"
 
 
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _experiments(folder: Path) -> dict[str, Any]:
+    """Of each experiment on frequencies in a folder of its own: the claims, and how it was run."""
+    found = {path.parent.name: _read(path) for path in sorted(folder.glob("*/results.json"))}
+    kept = "mode", "seconds", "claims"
+    return {
+        "experiments": {name: {key: own[key] for key in kept} for name, own in found.items()},
+        "environment": next(iter(found.values()))["environment"],
+    }
+
+
 def _cell(number: float | None) -> str:
     return "–" if number is None else f"{number:.3g}"
 
@@ -204,11 +239,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
     parser.add_argument("results", type=Path, help="output folder of a benchmark")
     folder = parser.parse_args(argv).results
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    whole = folder / "results.json"
+    results = _read(whole) if whole.exists() else _experiments(folder)
     results.pop("curves", None)
     for row in results.get("problems", []):
         row.pop("curves")
-    keys = {"methods": "poisson_hybrid", "problems": "handoff", "rows": "multigrid"}
+    keys = {"methods": "poisson_hybrid", "problems": "handoff", "rows": "multigrid",
+            "experiments": "frequency"}  # fmt: skip
     name = next(keys[key] for key in keys if key in results)
     write_json(KEPT / f"{name}.json", results)
     shutil.copy(folder / FIGURES[name], KEPT / f"{name}.png")
