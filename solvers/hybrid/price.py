@@ -29,8 +29,9 @@ ONE_MODE_DOUBT = 4.0
 RITZ_BLOCK = 2**17
 ENDLESS = 2.0**40
 PROBE_CYCLES = 5
-# In least seconds: a run that needs no second one.
-LONG_ENOUGH = 5
+# In least seconds: a run that needs no second one, and one after which nothing longer is tried,
+# should the machine have stood still while a call without steps was timed.
+LONG_ENOUGH, LONGEST = 5, 100
 
 
 class Price(NamedTuple):
@@ -343,13 +344,14 @@ def measure_step(
         run_steps(problem, method, steps, zero)
         return clock() - start
 
-    compiling, overhead = run(0), run(0)
+    compiling, overhead = run(0), min(run(0), run(0))
     # With as many steps as there are to a look, which may cost as much as twenty of them.
     steps = method.check_every
-    while (seconds := run(steps) - overhead) < least and steps < 2**24:
-        steps = int(steps * min(max(1.5 * least / max(seconds, 1e-6), 1.5), 20))
-    if seconds < LONG_ENOUGH * least:
-        seconds = min(seconds, run(steps) - overhead)
+    while (taken := run(steps)) - overhead < least and taken < LONGEST * least and steps < 2**24:
+        steps = int(steps * min(max(1.5 * least / max(taken - overhead, 1e-6), 1.5), 20))
+    if taken - overhead < LONG_ENOUGH * least:
+        taken = min(taken, run(steps))
+    seconds = taken - overhead if taken > overhead else taken
     return StepTime(max(seconds, 1e-9) / steps, overhead, compiling)
 
 

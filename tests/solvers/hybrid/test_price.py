@@ -16,7 +16,7 @@ from solvers import (
 )
 from solvers.hybrid import advise
 from solvers.hybrid.handover import smoothed
-from solvers.hybrid.price import price_of, run_steps, smooth_modes
+from solvers.hybrid.price import measure_step, price_of, run_steps, smooth_modes
 from solvers.spectrum import jacobi_eigenvalues
 
 CASES = {
@@ -118,3 +118,18 @@ def test_advice_for_varying_coefficients_leaves_the_direct_solver_out() -> None:
     names = [row.name for row in advise(gallery.varying(64).problem).rows]
     assert {"Multigrid()", "ConjugateGradient(preconditioner=Multigrid())"} <= set(names)
     assert "FastDiagonalization()" not in names
+
+
+def test_a_machine_that_stands_still_does_not_make_a_measurement_endless() -> None:
+    """A pause of an hour while a call without steps is timed, and 0.01 s for each reading."""
+    calls = 0
+
+    def clock() -> float:
+        nonlocal calls
+        calls += 1
+        return 0.01 * calls + (3600 if calls in (4, 5) else 0) + (7200 if calls > 5 else 0)
+
+    problem = gallery.published(32).problem
+    measured = measure_step(problem, Jacobi(check_every=10), clock)
+    assert calls < 12
+    assert measured.seconds == pytest.approx(0.001, rel=0.01)
