@@ -63,9 +63,10 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     training, _ = mnist(settings, sizes.images, sizes.images // 9)
     x, y = rows_of_pixels(training.images), one_hot(training.labels)
     per_epoch = len(y) / sizes.batch
+    every = round(sizes.every * per_epoch)
     options = {
         "optimizer": optax.adam(sizes.rate), "batch": sizes.batch, "save_seconds": 5.0,
-        "every": round(sizes.every * per_epoch), "max_steps": round(sizes.epochs * per_epoch),
+        "every": every, "max_steps": every * round(sizes.epochs / sizes.every),
     }  # fmt: skip
     points, target = checked_samples(x[: sizes.measured], y=y[: sizes.measured])
     low = np.asarray(_filtered(points, target))
@@ -132,7 +133,7 @@ def judge(runs: list[dict[str, Any]], first: float) -> list[Claim]:
     outcomes = []
     for run in runs:
         pairs = zip(run["epochs"], run["records"], strict=True)
-        late = [record for epoch, record in pairs if epoch > first - 1e-2]
+        late = [record for epoch, record in pairs if epoch > 0.9 * first]
         outcomes.append(
             [all(r["low"][k] < r["high"][k] for r in late) for k in range(len(VARIANCES))]
         )
@@ -142,7 +143,7 @@ def judge(runs: list[dict[str, Any]], first: float) -> list[Claim]:
 def table(runs: list[dict[str, Any]], shares: list[float], sizes: Sizes) -> dict[str, Any]:
     """A row a variance: |y_high|/|y|, and medians of the errors early, in the middle and late."""
     count = len(runs[0]["records"])
-    early = next(i for i, e in enumerate(runs[0]["epochs"]) if e > sizes.first - 1e-2)
+    early = next(i for i, e in enumerate(runs[0]["epochs"]) if e > 0.9 * sizes.first)
     moments = sorted({early, (early + count - 1) // 2, count - 1})
     rows = []
     for k, delta in enumerate(VARIANCES):
@@ -153,7 +154,7 @@ def table(runs: list[dict[str, Any]], shares: list[float], sizes: Sizes) -> dict
         rows.append([f"{delta:g}", *cells])
     columns = ["δ", "|y_high|/|y|"]
     for i in moments:
-        epoch = f"{runs[0]['epochs'][i]:.3g}"
+        epoch = f"{runs[0]['epochs'][i]:.2g}"
         columns += [f"e_low, epoch {epoch}", f"e_high, epoch {epoch}"]
     title = (
         f"Errors of the one-hot labels, medians of {len(runs)} seeds; Adam, rate {sizes.rate:g}, "

@@ -26,7 +26,7 @@ from nets import MLP, FitSnapshot, layer_outputs
 
 NAME = "mnist"
 TITLE = "MNIST, layer by layer"
-VARIANCES = np.geomspace(0.02, 500, 60)
+VARIANCES = np.geomspace(0.1, 500, 60)
 # Colours of Okabe and Ito, from the first hidden layer to the last, with dashes for print.
 LINES = [("#000000", "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#E69F00", ":"), ("#D55E00", "-")]
 CLAIMS = (
@@ -181,7 +181,7 @@ def _half_points(results: dict[str, Any]) -> Figure:
             label = f"hidden layer {i + 1}" if run is results["runs"][0] else None
             points = [np.nan if value is None else value for value in values]
             axes.plot(steps, points, dash, color=colour, label=label)
-    axes.set(xlabel="training step", ylabel="1/δ at LFR = ½", yscale="log")
+    axes.set(xlabel="training step", ylabel="1/δ at LFR = ½", ylim=(0, None))
     axes.set_title("Frequencies left to learn behind each layer, a line a seed")
     axes.legend(fontsize=8)
     return figure

@@ -26,7 +26,7 @@ from nets.resnet import STAGES
 
 NAME = "resnet"
 TITLE = "ResNet18 with fewer blocks"
-VARIANCES = np.geomspace(0.02, 500, 60)
+VARIANCES = np.geomspace(0.1, 500, 60)
 
 
 CLAIMS = (
@@ -64,7 +64,7 @@ class Sizes(NamedTuple):
     accuracy: float
 
 
-QUICK = Sizes((1, 2, 3, 4), 1024, 500, 1000, 4, (256, 256), 64, ((1e-3, 4),), 0.5, None, 0.9)
+QUICK = Sizes((1, 2, 3, 4), 1280, 500, 1000, 8, (256, 256), 16, ((1e-3, 5),), 1.0, None, 0.95)
 PUBLISHED_RATES = ((1e-3, 40), (1e-4, 20), (1e-5, 20))
 PUBLISHED_EPOCHS = (0, 1, 2, 3, 4, 5, 10, 15, 20, 40, 50, 60, 70, 80)
 FULL = Sizes(

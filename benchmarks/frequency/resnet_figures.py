@@ -49,7 +49,7 @@ def courses(results: dict[str, Any]) -> Figure:
                 dash, color=colour,
             )  # fmt: skip
     for k in range(2):
-        panels[k].set(yscale="log", ylabel="1/δ at LFR = ½", title=f"{PLACES[k]} dense layer")
+        panels[k].set(ylim=(0, None), ylabel="1/δ at LFR = ½", title=f"{PLACES[k]} dense layer")
     panels[2].axhline(results["setting"]["accuracy"], color="#7f7f7f", lw=0.9)
     panels[2].set(ylabel="share of training images right", title="accuracy")
     figure.supxlabel("epoch; a line a seed", fontsize=9)
