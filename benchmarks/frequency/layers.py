@@ -28,7 +28,13 @@ NAME = "mnist"
 TITLE = "MNIST, layer by layer"
 VARIANCES = np.geomspace(0.1, 500, 60)
 # Colours of Okabe and Ito, from the first hidden layer to the last, with dashes for print.
-LINES = [("#000000", "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#E69F00", ":"), ("#D55E00", "-")]
+LINES: list[tuple[str, Any]] = [
+    ("#000000", "-"),
+    ("#0072B2", "--"),
+    ("#009E73", "-."),
+    ("#E69F00", ":"),
+    ("#D55E00", (0, (6, 1, 1, 1, 1, 1))),
+]
 CLAIMS = (
     "After training, each hidden layer's effective target has lower frequencies than that of the "
     "layer before, by 1/δ at LFR = ½",
@@ -163,7 +169,7 @@ def _densities(results: dict[str, Any]) -> Figure:
         for i, layer in enumerate(record["layers"]):
             colour, dash = LINES[i % len(LINES)]
             places, values = density(results["variances"], layer["ratios"])
-            axes.plot(places, values, dash, color=colour, label=f"hidden layer {i + 1}")
+            axes.plot(places, values, ls=dash, color=colour, label=f"hidden layer {i + 1}")
         axes.set(xscale="log", title=f"{name}: step {record['step']}, loss {record['loss']:.2g}")
     panels[0].set_ylabel("RDF / its largest value")
     figure.supxlabel("1/δ, squared frequency (coordinates scaled to [−1, 1])", fontsize=9)
@@ -180,7 +186,7 @@ def _half_points(results: dict[str, Any]) -> Figure:
             colour, dash = LINES[i % len(LINES)]
             label = f"hidden layer {i + 1}" if run is results["runs"][0] else None
             points = [np.nan if value is None else value for value in values]
-            axes.plot(steps, points, dash, color=colour, label=label)
+            axes.plot(steps, points, ls=dash, color=colour, label=label)
     axes.set(xlabel="training step", ylabel="1/δ at LFR = ½", ylim=(0, None))
     axes.set_title("Frequencies left to learn behind each layer, a line a seed")
     axes.legend(fontsize=8)

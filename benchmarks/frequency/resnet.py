@@ -19,7 +19,7 @@ from benchmarks.frequency.images import (
     mnist,
     one_hot,
 )
-from benchmarks.frequency.resnet_figures import PLACES, courses, densities
+from benchmarks.frequency.resnet_figures import PLACES, courses, densities, label_of
 from benchmarks.frequency.watching import part_of, watch
 from nets import FitSnapshot, ResNet18, cross_entropy, layer_outputs
 from nets.resnet import STAGES
@@ -212,7 +212,7 @@ def table(variants: list[dict[str, Any]], sizes: Sizes, source: str) -> dict[str
         last = [[records[-1][key] for records in runs] for key in ("accuracy", "test_accuracy")]
         rows.append(
             [
-                f"ResNet18-{variant['variant']}, {variant['blocks']} blocks",
+                label_of(variant),
                 *halves,
                 median([epochs_to(records, sizes.accuracy) for records in runs]),
                 *(f"{median(values):.1%}" for values in last),

@@ -22,7 +22,7 @@ def densities(results: dict[str, Any]) -> Figure:
             colour, dash = LINES[variant["variant"]]
             for record, alpha in ((looks[0], 0.3), (looks[-1], 1.0)):
                 places, values = density(results["variances"], record["layers"][k]["ratios"])
-                label = _label(variant) if alpha == 1 else None
+                label = label_of(variant) if alpha == 1 else None
                 axes.plot(places, values, dash, color=colour, alpha=alpha, label=label)
         axes.set(xscale="log", title=f"{PLACES[k]} dense layer: end (pale: start)")
     panels[0].set_ylabel("RDF / its largest value")
@@ -37,7 +37,7 @@ def courses(results: dict[str, Any]) -> Figure:
     for variant in results["variants"]:
         colour, dash = LINES[variant["variant"]]
         for run in variant["runs"]:
-            label = _label(variant) if run is variant["runs"][0] else None
+            label = label_of(variant) if run is variant["runs"][0] else None
             looks = [record for record in run["records"] if record["layers"]]
             epochs = [record["epoch"] for record in looks]
             for k in range(2):
@@ -57,5 +57,7 @@ def courses(results: dict[str, Any]) -> Figure:
     return figure
 
 
-def _label(variant: dict[str, Any]) -> str:
-    return f"ResNet18−{variant['variant']}, {variant['blocks']} blocks"
+def label_of(variant: dict[str, Any]) -> str:
+    """Name of a variant."""
+    blocks = variant["blocks"]
+    return f"ResNet18−{variant['variant']}, {blocks} block{'' if blocks == 1 else 's'}"
