@@ -1,7 +1,8 @@
 """Networks that learn real images: their samples, a fit for each seed, and spectra of layers."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -82,10 +83,15 @@ def density(variances: Any, ratios: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(found.inverse_variances), values / values.max()
 
 
-def is_falling(values: list[float | None]) -> bool:
-    """Whether each is lower than the one before; not if one is missing."""
-    known = [value for value in values if value is not None]
-    return len(known) == len(values) and bool(np.all(np.diff(known) < 0))
+def is_rising(values: Sequence[float | None]) -> bool:
+    """Whether each is higher than the one before; not if one is missing.
+
+    Example:
+        >>> is_rising([1.0, 2.0, 3.0]), is_rising([1.0, 1.0]), is_rising([1.0, None, 3.0])
+        (True, False, False)
+    """
+    pairs = itertools.pairwise(values)
+    return all(a is not None and b is not None and a < b for a, b in pairs)
 
 
 def median(values: list[float | None]) -> float | None:

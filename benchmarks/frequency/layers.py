@@ -14,7 +14,7 @@ from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
 from benchmarks.frequency.images import (
     density,
     fits,
-    is_falling,
+    is_rising,
     layer_spectrum,
     median,
     mnist,
@@ -119,9 +119,9 @@ def judge(runs: list[dict[str, Any]]) -> list[Claim]:
         start, end = (halves(run["records"][i]) for i in (0, -1))
         outcomes.append(
             [
-                is_falling(end),
-                is_falling([start[-1], start[0]]),
-                all(is_falling(list(pair)) for pair in zip(start, end, strict=True)),
+                is_rising(end[::-1]),
+                is_rising([start[0], start[-1]]),
+                all(is_rising(pair) for pair in zip(end, start, strict=True)),
             ]
         )
     return claims_of(CLAIMS, outcomes)
