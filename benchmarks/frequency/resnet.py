@@ -121,7 +121,8 @@ def _trained(
         "save_seconds": 10.0,
     }  # fmt: skip
     note = partial(_looked_at, sizes, images, last)
-    fitted = fits(settings, f"{NAME}_{variant}", build, tuple(training), **options)
+    samples = training.images, training.labels
+    fitted = fits(settings, f"{NAME}_{variant}", build, samples, **options)
     runs = []
     for seed, fit in enumerate(fitted):
         records = watch(fit, note, part_of(report, seed, settings.seeds))
