@@ -1,6 +1,6 @@
 """Handing over: the scheduler's regret, every way to start a solver, and the solvers that win.
 
-Fourteen problems, five networks each: about a quarter of an hour on two cores. It writes
+Fourteen problems, five networks each: about twenty minutes on two cores. It writes
 `results.json` after each problem and two figures, and prints a table of each kind and a verdict for
 each problem. Interrupted, the same command goes on with the problems that are missing.
 """
