@@ -21,8 +21,8 @@ from benchmarks.frequency.watching import part_of, watch
 from nets import MLP, FitSnapshot
 from nets.filtering import checked_samples, checked_variances, filtered
 
-NAME = "filter"
-TITLE = "MNIST at low and high frequencies"
+NAME: str = "filter"
+TITLE: str = "MNIST at low and high frequencies"
 # The published variances, and a larger one, which sees farther than the nearest images.
 VARIANCES = (3.0, 7.0, 15.0)
 # Colours of Okabe and Ito.

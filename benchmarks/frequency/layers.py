@@ -24,8 +24,8 @@ from benchmarks.frequency.images import (
 from benchmarks.frequency.watching import part_of, watch
 from nets import MLP, FitSnapshot, layer_outputs
 
-NAME = "mnist"
-TITLE = "MNIST, layer by layer"
+NAME: str = "mnist"
+TITLE: str = "MNIST, layer by layer"
 VARIANCES = np.geomspace(0.1, 500, 60)
 # Colours of Okabe and Ito, from the first hidden layer to the last, with dashes for print.
 LINES: list[tuple[str, Any]] = [

@@ -25,8 +25,8 @@ from benchmarks.frequency.watching import part_of, watch
 from nets import FitSnapshot, ResNet18, cross_entropy, layer_outputs
 from nets.resnet import STAGES
 
-NAME = "resnet"
-TITLE = "ResNet18 with fewer blocks"
+NAME: str = "resnet"
+TITLE: str = "ResNet18 with fewer blocks"
 VARIANCES = np.geomspace(0.1, 500, 60)
 
 CLAIMS = (

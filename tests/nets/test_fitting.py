@@ -161,7 +161,7 @@ def test_ends_at_the_first_step_with_a_loss_small_enough() -> None:
 
 @pytest.mark.parametrize("compiled_loop", [True, False])
 def test_batches_end_at_a_step_within_a_chunk_too(compiled_loop: bool) -> None:
-    options = {"every": 25, "max_steps": 60, "compiled_loop": compiled_loop}
+    options: dict[str, Any] = {"every": 25, "max_steps": 60, "compiled_loop": compiled_loop}
     losses = [snapshot.loss for snapshot in classifier(**options | {"every": 1})]
     threshold = min(losses[5:33])
     first = int(np.argmax(np.array(losses) <= threshold))
