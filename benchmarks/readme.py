@@ -189,12 +189,12 @@ def _zero(row: dict[str, Any], solver: str) -> str:
 
 def frequency_table(results: dict[str, Any]) -> str:
     """Markdown of the claims of every experiment, and in how many runs each held."""
-    lines = ["| experiment | published claim | held in | seconds |", "|---|---|---:|---:|"]
+    lines = ["| experiment | published claim | held in |", "|---|---|---:|"]
     for name, found in results["experiments"].items():
         for i, claim in enumerate(found["claims"]):
-            first = (f"`{name}`", f"{found['seconds']:.0f}") if i == 0 else ("", "")
+            first = f"`{name}`" if i == 0 else ""
             share = f"{sum(claim['holds'])} of {len(claim['holds'])} {claim['counted']}"
-            lines.append(f"| {first[0]} | {claim['words']} | {share} | {first[1]} |")
+            lines.append(f"| {first} | {claim['words']} | {share} |")
     modes = {found["mode"] for found in results["experiments"].values()}
     device = results["environment"]["device"]
     notes = f"{' and '.join(sorted(modes))} settings, {device['cores']} cores of "
@@ -224,7 +224,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _experiments(folder: Path) -> dict[str, Any]:
     """Of each experiment on frequencies in a folder of its own: the claims, and how it was run."""
     found = {path.parent.name: _read(path) for path in sorted(folder.glob("*/results.json"))}
-    kept = "mode", "seconds", "claims"
+    kept = "mode", "claims"
     return {
         "experiments": {name: {key: own[key] for key in kept} for name, own in found.items()},
         "environment": next(iter(found.values()))["environment"],
