@@ -161,14 +161,14 @@ def test_ends_at_the_first_step_with_a_loss_small_enough() -> None:
 
 @pytest.mark.parametrize("compiled_loop", [True, False])
 def test_batches_end_at_a_step_within_a_chunk_too(compiled_loop: bool) -> None:
-    options: dict[str, Any] = {"every": 25, "max_steps": 60, "compiled_loop": compiled_loop}
-    losses = [snapshot.loss for snapshot in classifier(**options | {"every": 1})]
+    options: dict[str, Any] = {"compiled_loop": compiled_loop}
+    losses = [snapshot.loss for snapshot in classifier(every=1, max_steps=60, **options)]
     threshold = min(losses[5:33])
     first = int(np.argmax(np.array(losses) <= threshold))
     assert first % 25 > 0, "within a chunk"
-    *_, last = classifier(stop_at=threshold, **options)
+    *_, last = classifier(every=25, max_steps=60, stop_at=threshold, **options)
     assert (last.step, last.loss) == (first, pytest.approx(threshold, rel=1e-6))
-    assert_equal(last.state, list(classifier(**options | {"max_steps": first}))[-1].state)
+    assert_equal(last.state, list(classifier(every=25, max_steps=first, **options))[-1].state)
 
 
 def test_the_loss_of_batches_is_that_of_an_epoch() -> None:
