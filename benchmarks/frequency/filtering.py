@@ -53,7 +53,7 @@ class Sizes(NamedTuple):
 
 
 QUICK = Sizes(4500, 4500, (400, 200), 1e-4, 64, 1.0, 1.0, 15)
-# Xu et al. print neither rate nor batch for these: both are ours. The filter is of a part.
+# Rate and batch are ours. The filter is of a part.
 FULL = Sizes(54_000, 10_000, (400, 200), 1e-5, 256, 2.0, 2.0, 200)
 
 
