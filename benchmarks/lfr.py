@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from benchmarks.options import Parser
 from benchmarks.report import Stages, plain_table
 from benchmarks.results import environment, write_json
 from nets import low_frequency_ratio
@@ -122,13 +123,18 @@ def run(sizes: Sequence[int], options: argparse.Namespace, console: Console) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.lfr", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.lfr", description=__doc__)
     parser.add_argument("--samples", type=int, nargs="+", default=[5000], help="numbers of points")
     parser.add_argument("--coordinates", type=int, default=784, help="of a point")
     parser.add_argument("--variances", type=int, default=50, help="how many")
     parser.add_argument("--runs", type=int, help="of each; by default 5, fewer for many samples")
     parser.add_argument("--output", type=Path, default=Path("results/lfr"))
     options = parser.parse_args(argv)
+    counts = {"--samples": min(options.samples), "--coordinates": options.coordinates,
+              "--variances": options.variances, "--runs": options.runs or 1}  # fmt: skip
+    for name, count in counts.items():
+        if count < 1:
+            parser.error(f"{name}: expected at least 1, got {count}")
     run(options.samples, options, Console(width=None if sys.stdout.isatty() else 120))
     return 0
 

@@ -13,7 +13,7 @@ import numpy as np
 from solvers import ConjugateGradient, FastDiagonalization, Jacobi, LineRelaxation, solve
 from solvers.gallery import Case
 from solvers.hybrid.handover import smoothed
-from solvers.hybrid.price import run_steps
+from solvers.hybrid.timing import run_steps
 from solvers.snapshots import Snapshot
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)

@@ -14,7 +14,8 @@ from nets import RitzTraining
 from solvers import Hybrid, Poisson, SpectralHandoff
 from solvers.hybrid import HybridPlan
 from solvers.hybrid.handover import Guess, Handover
-from solvers.hybrid.price import measure_step, price_of
+from solvers.hybrid.price import price_of
+from solvers.hybrid.timing import measure_step
 from solvers.iteration import AbstractIteration
 from solvers.snapshots import Snapshot
 

@@ -22,7 +22,7 @@ from benchmarks.figures import STYLE
 from benchmarks.report import Stages, plain_table
 from benchmarks.results import environment, write_json
 from solvers import Grid, Jacobi, Poisson
-from solvers.hybrid.price import measure_step
+from solvers.hybrid.timing import measure_step
 
 SIZES = (128, 256, 512, 1024, 2048)
 RUNS = 9

@@ -18,13 +18,13 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 
 from benchmarks.figures import STYLE, save_all
-from benchmarks.frequency import depth, filtering, fit, image, layers, projection, rdf, resnet
+from benchmarks.frequency import depth, filtering, fit, image, mnist, projection, rdf, resnet
 from benchmarks.frequency.experiment import Experiment, Settings
 from benchmarks.options import Parser
 from benchmarks.report import Stages, plain_table
 from benchmarks.results import environment, write_json
 
-MODULES: tuple[Experiment, ...] = (fit, image, depth, filtering, projection, rdf, layers, resnet)
+MODULES: tuple[Experiment, ...] = (fit, image, depth, filtering, projection, rdf, mnist, resnet)
 EXPERIMENTS = {module.NAME: module for module in MODULES}
 
 

@@ -7,19 +7,18 @@ Reference: Xu, Zhou 2021, "Deep frequency principle towards understanding why de
 faster", AAAI, arXiv 2007.14313, figure 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from flax import nnx
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from benchmarks.frequency.experiment import Claim, Report, Settings
-from benchmarks.frequency.watching import part_of
+from benchmarks.frequency.watching import fits, median, part_of
 from nets import MLP, Fit
 
 NAME = "depth"
@@ -54,9 +53,12 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     found = []
     for i, kind in enumerate(kinds):
         share = part_of(report, i, len(kinds))
-        seeds = range(settings.seeds)
-        fits = [(_fit(setting, settings, kind, s), part_of(share, s, len(seeds))) for s in seeds]
-        found.append([_steps_needed(*fit) for fit in fits])
+        found.append(
+            [
+                _steps_needed(fit, part_of(share, seed, settings.seeds))
+                for seed, fit in enumerate(_fits(setting, settings, *kind))
+            ]
+        )
     by_depth, by_frequency = found[: len(setting.depths)], found[len(setting.depths) :]
     return {
         "setting": setting._asdict(),
@@ -67,18 +69,17 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     }
 
 
-def _fit(setting: Setting, settings: Settings, kind: tuple[int, int], seed: int) -> Fit:
+def _fits(setting: Setting, settings: Settings, depth: int, k: int) -> Iterator[Fit]:
     """Of a depth and a frequency k, the target being cos kx, or cos 3x + cos 5x for k = 0."""
-    depth, k = kind
-    return Fit(
-        MLP(1, (setting.width,) * depth, rngs=nnx.Rngs(seed)),
-        X[:, None],
-        np.cos(k * X) if k else np.cos(3 * X) + np.cos(5 * X),
+    return fits(
+        settings,
+        f"depth_{depth}_frequency_{k}",
+        lambda rngs: MLP(1, (setting.width,) * depth, rngs=rngs),
+        (X[:, None], np.cos(k * X) if k else np.cos(3 * X) + np.cos(5 * X)),
         optimizer=optax.adam(setting.rate),
         every=setting.every,
         max_steps=setting.steps,
         stop_at=setting.loss,
-        checkpoint=settings.checkpoints / f"depth_{depth}_frequency_{k}_seed_{seed}",
     )
 
 
@@ -90,12 +91,6 @@ def _steps_needed(fit: Fit, report: Report) -> int | None:
         report(step / fit.max_steps)
     report(1.0)
     return step if is_reached else None
-
-
-def median(steps: Sequence[int | None]) -> float | None:
-    """Median with None, not reached, as the largest; None if that is None."""
-    middle = float(np.median([np.inf if step is None else step for step in steps]))
-    return middle if np.isfinite(middle) else None
 
 
 def claims(

@@ -11,13 +11,16 @@ from matplotlib.figure import Figure
 
 from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
 from benchmarks.frequency.images import (
-    fits,
-    median,
-    mnist,
+    draw_mnist,
     one_hot,
     rows_of_pixels,
 )
-from benchmarks.frequency.watching import part_of, watch
+from benchmarks.frequency.watching import (
+    fits,
+    median,
+    part_of,
+    watch,
+)
 from nets import MLP, FitSnapshot
 from nets.filtering import checked_samples, checked_variances, filtered
 
@@ -60,7 +63,7 @@ FULL = Sizes(54_000, 10_000, (400, 200), 1e-5, 256, 2.0, 2.0, 200)
 def run(settings: Settings, report: Report) -> dict[str, Any]:
     """Train a network for each seed; filter labels and outputs as it learns."""
     sizes = FULL if settings.is_full else QUICK
-    training, _ = mnist(settings, sizes.images, sizes.images // 9)
+    training, _ = draw_mnist(settings, sizes.images, sizes.images // 9)
     x, y = rows_of_pixels(training.images), one_hot(training.labels)
     per_epoch = len(y) / sizes.batch
     every = round(sizes.every * per_epoch)

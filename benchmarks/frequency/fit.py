@@ -7,17 +7,25 @@ the discrete Fourier transform is frequency k.
 Reference: Xu, Zhang, Luo, Xiao, Ma 2019, arXiv 1901.06523, section 3 and figure 1.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from flax import nnx
 from matplotlib.figure import Figure
 
 from benchmarks.frequency.experiment import Report, Settings, claims_of
-from benchmarks.frequency.watching import geometric_steps, is_rising, part_of, settled, watch
+from benchmarks.frequency.watching import (
+    error_curves,
+    fits,
+    geometric_steps,
+    is_rising,
+    part_of,
+    settling_table,
+    watch,
+)
 from nets import MLP, Fit, FitSnapshot
 from solvers.spectrum import dft, relative_error
 
@@ -51,32 +59,34 @@ QUICK = Setting(width=500, rate=2e-3, steps=25_000)
 def run(settings: Settings, report: Report) -> dict[str, Any]:
     """Train a network a seed, and note Δ(k) at the three peaks."""
     setting = FULL if settings.is_full else QUICK
-    notes = []
-    for seed in range(settings.seeds):
-        fit = _fit(setting, settings, seed)
-        steps = geometric_steps(setting.every, setting.steps, setting.looks)
-        notes.append(watch(fit, _look, part_of(report, seed, settings.seeds), steps=steps))
-    runs = [_summary(seed_notes) for seed_notes in notes]
+    steps = geometric_steps(setting.every, setting.steps, setting.looks)
+    notes = [
+        watch(fit, _look, part_of(report, seed, settings.seeds), steps=steps)
+        for seed, fit in enumerate(_fits(setting, settings))
+    ]
+    runs = [error_curves(own, range(len(PEAKS)), THRESHOLD) for own in notes]
     return {
         "setting": setting._asdict(),
         "threshold": THRESHOLD,
         "peaks": PEAKS,
         "runs": runs,
-        "fits": _fits(notes[0], runs[0]["settled"]),
+        "fits": _moments(notes[0], runs[0]["settled"]),
         "claims": claims(runs),
-        "table": _table(runs),
+        "table": settling_table(
+            f"First step from which on Δ(k) < {THRESHOLD:g}", [f"k = {k}" for k in PEAKS], runs
+        ),
     }
 
 
-def _fit(setting: Setting, settings: Settings, seed: int) -> Fit:
-    return Fit(
-        MLP(1, (setting.width,), deviation=0.1, rngs=nnx.Rngs(seed)),
-        X[:, None],
-        TARGET,
+def _fits(setting: Setting, settings: Settings) -> Iterator[Fit]:
+    return fits(
+        settings,
+        NAME,
+        lambda rngs: MLP(1, (setting.width,), deviation=0.1, rngs=rngs),
+        (X[:, None], TARGET),
         optimizer=optax.adam(setting.rate),
         every=setting.every,
         max_steps=setting.steps,
-        checkpoint=settings.checkpoints / f"seed_{seed}",
     )
 
 
@@ -86,19 +96,7 @@ def _look(snapshot: FitSnapshot) -> dict[str, Any]:
     return {"errors": errors.tolist(), "values": np.round(np.asarray(values), 4).tolist()}
 
 
-def _summary(notes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Δ of each peak over the steps, and when each has settled."""
-    steps = [note["step"] for note in notes]
-    errors = [[note["errors"][i] for note in notes] for i in range(len(PEAKS))]
-    return {
-        "steps": steps,
-        "losses": [note["loss"] for note in notes],
-        "errors": errors,
-        "settled": [settled(steps, curve, THRESHOLD) for curve in errors],
-    }
-
-
-def _fits(notes: list[dict[str, Any]], ends: list[int | None]) -> list[dict[str, Any]]:
+def _moments(notes: list[dict[str, Any]], ends: list[int | None]) -> list[dict[str, Any]]:
     """Outputs of a network when each of its peaks had settled."""
     wanted = {step for step in ends if step is not None}
     return [{key: n[key] for key in ("step", "values")} for n in notes if n["step"] in wanted]
@@ -108,13 +106,6 @@ def claims(runs: list[dict[str, Any]]) -> list[Any]:
     """Low to high: Δ falls below the threshold for good at k = 1 first, at k = 5 last."""
     words = f"Δ(k) falls below {THRESHOLD:g} for good at k = 1 before 3 before 5"
     return claims_of([words], [[is_rising(run["settled"])] for run in runs])
-
-
-def _table(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    rows = [[str(i), *run["settled"], run["losses"][-1]] for i, run in enumerate(runs)]
-    columns = ["seed", *(f"k = {k}" for k in PEAKS), "loss at the end"]
-    title = f"First step from which on Δ(k) < {THRESHOLD:g}"
-    return {"title": title, "columns": columns, "rows": rows}
 
 
 def draw(results: dict[str, Any]) -> dict[str, Figure]:

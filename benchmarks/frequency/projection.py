@@ -7,17 +7,26 @@ outputs, ten numbers an image, transformed along it by a non-uniform discrete Fo
 Reference: Xu, Zhang, Luo, Xiao, Ma 2019, arXiv 1901.06523, section 4.1, which takes one of the ten.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from flax import nnx
 from matplotlib.figure import Figure
 
 from benchmarks.data import CLASSES, Labelled, mnist_sample, read_mnist, split
 from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
-from benchmarks.frequency.watching import geometric_steps, is_rising, part_of, settled, watch
+from benchmarks.frequency.images import one_hot, rows_of_pixels
+from benchmarks.frequency.watching import (
+    error_curves,
+    fits,
+    geometric_steps,
+    is_rising,
+    part_of,
+    watch,
+)
 from nets import MLP, Fit, FitSnapshot, nonuniform_dft, principal_direction
 
 NAME = "projection"
@@ -71,13 +80,13 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     setting = FULL if settings.is_full else QUICK
     line = on_line(_images(settings, setting.images))
     target = line.spectrum(line.labels)
-    notes = []
-    for seed in range(settings.seeds):
-        fit = _fit(setting, settings, line, seed)
-        steps = geometric_steps(setting.every, setting.steps, setting.looks)
-        share = part_of(report, seed, settings.seeds)
-        notes.append(watch(fit, lambda snapshot: _look(snapshot, line, target), share, steps=steps))
-    runs = [_summary(seed_notes, len(line.inputs) / setting.batch) for seed_notes in notes]
+    steps = geometric_steps(setting.every, setting.steps, setting.looks)
+    look = partial(_look, line, target)
+    notes = [
+        watch(fit, look, part_of(report, seed, settings.seeds), steps=steps)
+        for seed, fit in enumerate(_fits(setting, settings, line))
+    ]
+    runs = [_summary(own, len(line.inputs) / setting.batch) for own in notes]
     return {
         "setting": setting._asdict() | {"images": len(line.inputs)},
         "threshold": THRESHOLD,
@@ -92,7 +101,7 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     }
 
 
-def _look(snapshot: FitSnapshot, line: Line, target: np.ndarray) -> dict[str, Any]:
+def _look(line: Line, target: np.ndarray, snapshot: FitSnapshot) -> dict[str, Any]:
     outputs = np.asarray(snapshot.predict(line.inputs))
     found = line.spectrum(outputs)
     errors = np.linalg.norm(found - target, axis=1) / np.linalg.norm(target, axis=1)
@@ -114,37 +123,31 @@ def _images(settings: Settings, number: int) -> Labelled:
 
 def on_line(images: Labelled) -> Line:
     """Project images on their first principal direction."""
-    inputs = images.images.reshape(len(images.labels), -1)
+    inputs = rows_of_pixels(images.images)
     positions = inputs @ np.asarray(principal_direction(inputs))
-    return Line(inputs, np.eye(CLASSES, dtype=np.float32)[images.labels], positions)
+    return Line(inputs, one_hot(images.labels), positions)
 
 
-def _fit(setting: Setting, settings: Settings, line: Line, seed: int) -> Fit:
-    return Fit(
-        MLP(line.inputs.shape[1], WIDTHS, outputs=CLASSES, rngs=nnx.Rngs(seed)),
-        line.inputs,
-        line.labels,
+def _fits(setting: Setting, settings: Settings, line: Line) -> Iterator[Fit]:
+    return fits(
+        settings,
+        NAME,
+        lambda rngs: MLP(line.inputs.shape[1], WIDTHS, outputs=CLASSES, rngs=rngs),
+        (line.inputs, line.labels),
         optimizer=optax.adam(setting.rate),
         batch=min(setting.batch, len(line.inputs)),
-        seed=seed,
         every=setting.every,
         max_steps=setting.steps,
-        checkpoint=settings.checkpoints / f"seed_{seed}",
     )
 
 
 def _summary(notes: list[dict[str, Any]], steps_an_epoch: float) -> dict[str, Any]:
     """Δ of each frequency over the epochs, and when each has settled."""
-    steps = [note["step"] for note in notes]
-    errors = [[note["errors"][i] for note in notes] for i in PLACES]
-    ends = [settled(steps, curve, THRESHOLD) for curve in errors]
-    return {
-        "steps": steps,
-        "epochs": [step / steps_an_epoch for step in steps],
-        "losses": [note["loss"] for note in notes],
+    curves = error_curves(notes, PLACES, THRESHOLD)
+    ends = curves["settled"]
+    return curves | {
+        "epochs": [step / steps_an_epoch for step in curves["steps"]],
         "accuracies": [note["accuracy"] for note in notes],
-        "errors": errors,
-        "settled": ends,
         "settled_epochs": [None if step is None else step / steps_an_epoch for step in ends],
     }
 

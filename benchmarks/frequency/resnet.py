@@ -13,15 +13,18 @@ from matplotlib.figure import Figure
 from benchmarks.data import Labelled, read_cifar10, split
 from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
 from benchmarks.frequency.images import (
-    fits,
-    is_rising,
+    draw_mnist,
     layer_spectrum,
-    median,
-    mnist,
     one_hot,
 )
 from benchmarks.frequency.resnet_figures import PLACES, courses, densities, label_of
-from benchmarks.frequency.watching import part_of, watch
+from benchmarks.frequency.watching import (
+    fits,
+    is_rising,
+    median,
+    part_of,
+    watch,
+)
 from nets import FitSnapshot, ResNet18, cross_entropy, layer_outputs
 from nets.resnet import STAGES
 
@@ -99,7 +102,7 @@ def _images(settings: Settings, sizes: Sizes) -> tuple[str, Labelled, Labelled]:
     folder = settings.data
     names = "cifar-10-batches-py", "data_batch_1"
     if folder is None or not any((folder / name).exists() for name in names):
-        return "MNIST", *mnist(settings, sizes.images, sizes.testing)
+        return "MNIST", *draw_mnist(settings, sizes.images, sizes.testing)
     return "CIFAR-10", *split(read_cifar10(folder)[0], sizes.images, sizes.testing)
 
 

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.frequency.images import density
+from benchmarks.frequency.images import density, finish_densities
 
 # Colours of Okabe and Ito by variant, with dashes for print.
 LINES = {1: ("#D55E00", "-"), 2: ("#0072B2", "--"), 3: ("#009E73", "-."), 4: ("#000000", ":")}
@@ -27,9 +27,7 @@ def densities(results: dict[str, Any]) -> Figure:
                 label = label_of(variant) if alpha == 1 else None
                 axes.plot(places, values, dash, color=colour, alpha=alpha, label=label)
         axes.set(xscale="log", title=f"{PLACES[k]} dense layer: end (pale: start)")
-    panels[0].set_ylabel("RDF / its largest value")
-    figure.supxlabel("1/δ, squared frequency (coordinates scaled to [−1, 1])", fontsize=9)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    finish_densities(figure, panels, 4)
     return figure
 
 

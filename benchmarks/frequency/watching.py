@@ -1,14 +1,33 @@
-"""What is noted of a training at geometrically spaced steps, and when an error has settled."""
+"""Fits of several seeds, what is noted of them, and what the notes say."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
+from flax import nnx
 
+from benchmarks.frequency.experiment import Report, Settings
 from nets import Fit, FitSnapshot
 
-Report = Callable[[float], None]
+Model = Callable[[nnx.Rngs], nnx.Module]
+
+
+def fits(
+    settings: Settings, name: str, model: Model, samples: tuple[Any, Any], **options: Any
+) -> Iterator[Fit]:
+    """A fit for each seed, of its parameters and of its shuffles; only the first one compiles."""
+    first = None
+    # In one program: that of each layer by itself would take a ResNet some 15 seconds.
+    build = nnx.jit(lambda key: model(nnx.Rngs(key)))
+    for seed in range(settings.seeds):
+        network, folder = build(jax.random.key(seed)), settings.checkpoints / f"{name}_{seed}"
+        if first is None:
+            first = Fit(network, *samples, seed=seed, checkpoint=folder, **options)
+            yield first
+        else:
+            yield first.restarted(network, seed=seed, checkpoint=folder)
 
 
 def geometric_steps(every: int, last: int, count: int) -> list[int]:
@@ -74,12 +93,51 @@ def settled(steps: Sequence[int], errors: Sequence[float], threshold: float) -> 
     return steps[first] if first < len(steps) else None
 
 
-def is_rising(steps: Sequence[int | None]) -> bool:
-    """Tell whether every step is known and later than the one before it.
+def error_curves(
+    notes: Sequence[dict[str, Any]], places: Sequence[int], threshold: float
+) -> dict[str, Any]:
+    """Loss and errors of a training over its steps, and when each error had settled.
+
+    Args:
+        notes: of `watch`, each with a list of `errors`.
+        places: which of them.
+        threshold: for `settled`.
+    """
+    steps = [note["step"] for note in notes]
+    errors = [[note["errors"][i] for note in notes] for i in places]
+    return {
+        "steps": steps,
+        "losses": [note["loss"] for note in notes],
+        "errors": errors,
+        "settled": [settled(steps, curve, threshold) for curve in errors],
+    }
+
+
+def settling_table(
+    title: str, names: Sequence[str], runs: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """A row a seed: when each error had settled, and the last loss; `runs` of `error_curves`."""
+    rows = [[str(i), *run["settled"], run["losses"][-1]] for i, run in enumerate(runs)]
+    return {"title": title, "columns": ["seed", *names, "loss at the end"], "rows": rows}
+
+
+def is_rising(values: Sequence[float | None]) -> bool:
+    """Whether each is higher than the one before; not if one is missing.
 
     Example:
         >>> is_rising([20, 100, 300]), is_rising([20, 20, 300]), is_rising([20, 100, None])
         (True, False, False)
     """
-    known = [step for step in steps if step is not None]
-    return len(known) == len(steps) and all(np.diff(known) > 0)
+    known = [value for value in values if value is not None]
+    return len(known) == len(values) and all(np.diff(known) > 0)
+
+
+def median(values: Sequence[float | None]) -> float | None:
+    """Median with None, not reached, as the largest; None if that is the median.
+
+    Example:
+        >>> median([10, None, 20]), median([10, None, None])
+        (20.0, None)
+    """
+    middle = float(np.median([np.inf if value is None else value for value in values]))
+    return middle if np.isfinite(middle) else None

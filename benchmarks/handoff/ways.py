@@ -28,7 +28,8 @@ from solvers import (
 )
 from solvers.gallery import Case
 from solvers.hybrid.handover import Handover, smoothed
-from solvers.hybrid.price import measure_step, price_of
+from solvers.hybrid.price import price_of
+from solvers.hybrid.timing import measure_step
 from solvers.snapshots import Snapshot
 
 SWEEPS = 2**30

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 
 from solvers.direct import FastDiagonalization
-from solvers.hybrid.price import Clock, TimedPrice, price_of
+from solvers.hybrid.price import TimedPrice, price_of
+from solvers.hybrid.timing import Clock
 from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
 from solvers.problems import Poisson

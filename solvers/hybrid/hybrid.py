@@ -12,10 +12,11 @@ import lineax as lx
 
 from solvers.hybrid.handover import Guess, Handover, smoothed
 from solvers.hybrid.picture import draw
-from solvers.hybrid.price import Clock, measure_step, price_of
+from solvers.hybrid.price import price_of
 from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session, least_seconds
+from solvers.hybrid.timing import Clock, measure_step
 from solvers.iteration import AbstractIteration, with_budget
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot

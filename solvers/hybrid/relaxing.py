@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.hybrid.price import Clock
+from solvers.hybrid.timing import Clock
 from solvers.iteration import HISTORY, AbstractIteration, Reason, has_succeeded, lineax_result
 from solvers.krylov import ConjugateGradient
 from solvers.problems import Poisson

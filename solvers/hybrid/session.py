@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from solvers.hybrid.handover import Guess, Handover
-from solvers.hybrid.price import Clock, Price, RelaxationPrice, TimedPrice
+from solvers.hybrid.price import Price, RelaxationPrice, TimedPrice
+from solvers.hybrid.timing import Clock
 from solvers.problems import Poisson
 from solvers.snapshots import CoolableTraining, Snapshot
 

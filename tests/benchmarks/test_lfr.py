@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from benchmarks import lfr
 
@@ -25,3 +26,13 @@ def test_the_sum_of_distances_is_that_of_all_pairs() -> None:
     x = jax.random.normal(jax.random.key(0), (50, 6))
     expected = np.sum((np.asarray(x)[:, None] - np.asarray(x)[None]) ** 2)
     np.testing.assert_allclose(lfr.sum_of_distances(jnp.asarray(x)), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("arguments", [["--samples", "0"], ["--variances", "-1"]])
+def test_an_impossible_option_is_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        lfr.main(arguments)
+    assert stopped.value.code == 2
+    assert arguments[0] in capsys.readouterr().err

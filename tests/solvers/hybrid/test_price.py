@@ -17,7 +17,9 @@ from solvers import (
 )
 from solvers.hybrid import advise
 from solvers.hybrid.handover import smoothed
-from solvers.hybrid.price import measure_step, price_of, run_steps, smooth_modes
+from solvers.hybrid.price import price_of
+from solvers.hybrid.smooth_modes import smooth_modes
+from solvers.hybrid.timing import measure_step, run_steps
 from solvers.spectrum import jacobi_eigenvalues
 
 CASES = {
@@ -132,7 +134,15 @@ def test_a_machine_that_stands_still_does_not_make_a_measurement_endless(
         now += 0.01 + 1e-5 * steps + (3600 if steps == 0 else 0)
         asked.append(steps)
 
-    monkeypatch.setattr("solvers.hybrid.price.run_steps", run_steps)
+    monkeypatch.setattr("solvers.hybrid.timing.run_steps", run_steps)
     measured = measure_step(gallery.published(32).problem, Jacobi(), lambda: now)
     assert max(asked) < 10**6
     assert measured.seconds == pytest.approx(1e-5, rel=0.1)
+
+
+def test_a_second_price_compiles_nothing_and_runs_nothing_twice() -> None:
+    problem = gallery.varying(72).problem
+    first, second = (price_of(problem, Jacobi(rtol=1e-6)) for _ in range(2))
+    assert first.compile_seconds > 0
+    assert second.compile_seconds == 0
+    assert second.zero.steps == first.zero.steps

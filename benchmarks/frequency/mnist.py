@@ -13,15 +13,19 @@ from matplotlib.figure import Figure
 from benchmarks.frequency.experiment import Claim, Report, Settings, claims_of
 from benchmarks.frequency.images import (
     density,
-    fits,
-    is_rising,
+    draw_mnist,
+    finish_densities,
     layer_spectrum,
-    median,
-    mnist,
     one_hot,
     rows_of_pixels,
 )
-from benchmarks.frequency.watching import part_of, watch
+from benchmarks.frequency.watching import (
+    fits,
+    is_rising,
+    median,
+    part_of,
+    watch,
+)
 from nets import MLP, FitSnapshot, layer_outputs
 
 NAME: str = "mnist"
@@ -73,7 +77,7 @@ FULL = Sizes(30_000, 5000, (500,) * 5, 5e-5, None, 100, 20_000, 1e-2)
 def run(settings: Settings, report: Report) -> dict[str, Any]:
     """Train a network for each seed, and look at its hidden layers as it learns."""
     sizes = FULL if settings.is_full else QUICK
-    training, testing = mnist(settings, sizes.images, max(1, sizes.images // 9))
+    training, testing = draw_mnist(settings, sizes.images, max(1, sizes.images // 9))
     x, y = rows_of_pixels(training.images), one_hot(training.labels)
     measured = x[: sizes.measured], y[: sizes.measured]
     options = {
@@ -171,9 +175,7 @@ def _densities(results: dict[str, Any]) -> Figure:
             places, values = density(results["variances"], layer["ratios"])
             axes.plot(places, values, ls=dash, color=colour, label=f"hidden layer {i + 1}")
         axes.set(xscale="log", title=f"{name}: step {record['step']}, loss {record['loss']:.2g}")
-    panels[0].set_ylabel("RDF / its largest value")
-    figure.supxlabel("1/δ, squared frequency (coordinates scaled to [−1, 1])", fontsize=9)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    finish_densities(figure, panels, 5)
     return figure
 
 

@@ -1,0 +1,151 @@
+"""The smooth modes of an operator, and how fast a step of a method damps each of them."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvers import transforms
+from solvers.multigrid.multigrid import Multigrid
+from solvers.multigrid.prediction import predict_factor
+from solvers.operators import EllipticOperator
+from solvers.spectrum import damping_of, jacobi_eigenvalues
+
+MODES_PER_AXIS = {1: 64, 2: 7, 3: 4}
+RITZ_BLOCK = 2**17  # numbers of as many modes at once as make long loops, and fit the cache
+
+
+class SmoothModes(eqx.Module):
+    """Rayleigh–Ritz on the lowest modes φ of the grid, ZᵀAZ y = ν ZᵀDZ y with D the diagonal of A.
+
+    Undamped Jacobi multiplies the error along Zy by μ = 1 − ν. For constant coefficients the modes
+    are eigenvectors and all of this is exact; else it is an approximation from above of ν.
+
+    Attributes:
+        bases: per axis the lowest 1-D modes, shape `(grid.shape[d], m_d)`.
+        vectors: y in the columns, shape (K, K), K = ∏ m_d, scaled to max|Zy| = 1.
+        energies: yᵀZᵀAZy, shape (K,).
+        mu: 1 − ν, descending, shape (K,).
+        row_norms: ‖A Z y‖₂, shape (K,).
+        rest_mu: the largest μ that is not among them.
+        factors: of one step of the method for each of the modes and for the rest, shape (K + 1,).
+    """
+
+    bases: tuple[jax.Array, ...]
+    vectors: jax.Array
+    energies: jax.Array
+    mu: jax.Array
+    row_norms: jax.Array
+    rest_mu: jax.Array
+    factors: jax.Array
+
+    def project(self, r: jax.Array) -> jax.Array:
+        """Zᵀr, shape (K,)."""
+        for base in self.bases:
+            r = jnp.tensordot(r, base, ((0,), (0,)))
+        return r.reshape(-1)
+
+    def synthesize(self, coefficients: jax.Array, every: int = 1) -> jax.Array:
+        """Z c at every `every`-th node."""
+        u = coefficients.reshape([base.shape[1] for base in self.bases])
+        for base in self.bases:
+            u = jnp.tensordot(u, base[::every], ((0,), (1,)))
+        return u
+
+
+@eqx.filter_jit
+def smooth_modes(
+    operator: EllipticOperator, method: Any, per_axis: int | None = None
+) -> SmoothModes:
+    """Compute the `SmoothModes` of an operator, and what `method` makes of them.
+
+    Args:
+        operator: A.
+        method: whose damping factors are wanted.
+        per_axis: m, by default 64 in 1-D, 7 in 2-D, 4 in 3-D.
+
+    Cost: for constant coefficients next to nothing; else 2K applications of A and of D, K = m^ndim.
+    """
+    grid, dtype = operator.grid, operator.grid.dtype
+    counts = [min(n, per_axis or MODES_PER_AXIS[grid.ndim]) for n in grid.shape]
+    bases = tuple(
+        jnp.asarray(transforms.modes(grid, d, count), dtype) for d, count in enumerate(counts)
+    )
+    blank = SmoothModes(bases, *[jnp.zeros((), dtype)] * 6)
+    found = _eigenvectors(operator, blank) if operator.is_constant else _ritz(operator, blank)
+    vectors, energies, mu, row_norms = found
+    rest_mu = _rest(operator, counts, mu)
+    return SmoothModes(
+        bases=bases,
+        vectors=vectors,
+        energies=energies,
+        mu=mu,
+        row_norms=row_norms,
+        rest_mu=rest_mu,
+        factors=_factors(method, operator, jnp.append(mu, rest_mu)),
+    )
+
+
+def _factors(method: Any, operator: EllipticOperator, mu: jax.Array) -> jax.Array:
+    """Damping of each mode by a step; a cycle's by local Fourier analysis, the same for all."""
+    if isinstance(method, Multigrid):
+        return jnp.full_like(mu, predict_factor(operator, method))
+    return jnp.abs(damping_of(method, operator, mu))
+
+
+def _eigenvectors(operator: EllipticOperator, modes: SmoothModes) -> tuple[jax.Array, ...]:
+    """Vectors, energies, μ and row norms for constant coefficients: the modes themselves.
+
+    Aφ = λWφ with λ = d(1 − μ), so that φᵀAφ = λ Σwφ² and ‖Aφ‖² = λ² Σw²φ², products over the axes.
+    """
+    grid, counts = operator.grid, [base.shape[1] for base in modes.bases]
+    block = tuple(slice(count) for count in counts)
+    mu = jacobi_eigenvalues(operator)[block]
+    reaction = 0.0 if operator.reaction is None else operator.reaction
+    eigenvalues = (2 * sum(operator.conductances) + reaction) * (1 - mu)
+    once, twice = jnp.ones((), grid.dtype), jnp.ones((), grid.dtype)
+    for axis, base in enumerate(modes.bases):
+        along = [-1 if d == axis else 1 for d in range(grid.ndim)]
+        weights = jnp.asarray(grid.row_weights(axis), grid.dtype)[:, None]
+        once = once * jnp.sum(weights * base**2, 0).reshape(along)
+        twice = twice * jnp.sum((weights * base) ** 2, 0).reshape(along)
+    order = jnp.argsort(-mu.reshape(-1))
+    energies, norms = eigenvalues * once, eigenvalues * jnp.sqrt(twice)
+    vectors = jnp.eye(order.size, dtype=grid.dtype)[:, order]
+    ordered = [values.reshape(-1)[order] for values in (energies, mu, norms)]
+    return vectors, *ordered
+
+
+def _ritz(operator: EllipticOperator, modes: SmoothModes) -> tuple[jax.Array, ...]:
+    """The same by Rayleigh–Ritz, for coefficients that vary."""
+    size = int(np.prod([base.shape[1] for base in modes.bases]))
+    diagonal = operator.diagonal()
+    unit = jnp.eye(size, dtype=operator.grid.dtype)
+    batch = max(1, min(size, RITZ_BLOCK // operator.grid.size))
+
+    def row(c: jax.Array) -> tuple[jax.Array, jax.Array]:
+        u = modes.synthesize(c)
+        return modes.project(operator.mv(u)), modes.project(diagonal * u)
+
+    stiff, mass = jax.lax.map(row, unit, batch_size=batch)
+    factor = jnp.linalg.cholesky((mass + mass.T) / 2)
+    half = jax.scipy.linalg.solve_triangular(factor, (stiff + stiff.T) / 2, lower=True)
+    nu, turned = jnp.linalg.eigh(jax.scipy.linalg.solve_triangular(factor, half.T, lower=True))
+    vectors = jax.scipy.linalg.solve_triangular(factor.T, turned, lower=False)
+
+    def sizes(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        u = modes.synthesize(y)
+        return jnp.max(jnp.abs(u)), jnp.linalg.norm(operator.mv(u).reshape(-1))
+
+    largest, norms = jax.lax.map(sizes, vectors.T, batch_size=batch)
+    return vectors / largest[None, :], nu / largest**2, 1 - nu, norms / largest
+
+
+def _rest(operator: EllipticOperator, counts: list[int], mu: jax.Array) -> jax.Array:
+    """The largest eigenvalue of Jacobi beyond the lowest `counts` modes per axis."""
+    if not operator.is_constant:
+        return mu[-1]
+    block = tuple(slice(count) for count in counts)
+    return jnp.max(jacobi_eigenvalues(operator).at[block].set(0))
