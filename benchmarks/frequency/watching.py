@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -129,7 +130,7 @@ def is_rising(values: Sequence[float | None]) -> bool:
         (True, False, False)
     """
     known = [value for value in values if value is not None]
-    return len(known) == len(values) and all(np.diff(known) > 0)
+    return len(known) == len(values) and all(a < b for a, b in pairwise(known))
 
 
 def median(values: Sequence[float | None]) -> float | None:
