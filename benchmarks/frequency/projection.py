@@ -36,7 +36,7 @@ WIDTHS = (400, 200)
 # Beyond 0.2 the labels' spectrum is little more than that of one digit, 1, narrow on this line.
 CHOSEN = (0.05, 0.1, 0.15, 0.2)
 CURVE = np.linspace(0, 1, 41)
-PLACES = np.searchsorted(CURVE, np.array(CHOSEN) - 1e-9)  # of the chosen ones on the curve
+PLACES = np.searchsorted(CURVE, np.array(CHOSEN) - 1e-9).tolist()  # of the chosen, on the curve
 THRESHOLD = 0.5
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#D55E00")  # of Okabe and Ito
 DASHES = ("-", "--", "-.", ":")
