@@ -76,9 +76,11 @@ class Evaluation:
 
     def __call__(self, params: Any, grid: Grid) -> jax.Array:
         """u on all nodes, shape `grid.full_shape`."""
-        if not self.is_ready(grid):
+        ready = self._ready.get(_key(grid))
+        if ready is None:
             self.prepare(params, grid)
-        ansatz, program = self._ready[_key(grid)]
+            ready = self._ready[_key(grid)]
+        ansatz, program = ready
         return program(params, ansatz)
 
     def features(self, params: Any, grid: Grid) -> jax.Array:
@@ -107,7 +109,7 @@ def _compiled(function: Any, params: Any, ansatz: Ansatz) -> Any:
 
 
 def _key(grid: Grid) -> tuple[Any, ...]:
-    return grid.intervals, grid.full_shape, grid.lower, grid.upper, grid.dtype
+    return grid.intervals, grid.boundary, grid.lower, grid.upper, grid.dtype
 
 
 def _in_blocks(network: Network, inputs: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """Energy natural gradient, and optimisers that take turns."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,11 +25,13 @@ class NaturalGradientState(NamedTuple):
         damping: λ.
         growth: what λ is multiplied with after the next failure.
         has_stalled: whether no trial of the latest step lowered the energy, up to the largest λ.
+        energy_drop: by the latest step; NaN before the first.
     """
 
     damping: jax.Array
     growth: jax.Array
     has_stalled: jax.Array
+    energy_drop: jax.Array
 
 
 def energy_natural_gradient(
@@ -89,7 +92,8 @@ def energy_natural_gradient(
     def init(params: Any) -> NaturalGradientState:
         flat, _ = ravel_pytree(params)
         number = jnp.asarray(start, flat.dtype)
-        return NaturalGradientState(number, jnp.full_like(number, 2), jnp.zeros((), bool))
+        unknown = jnp.full_like(number, jnp.nan)
+        return NaturalGradientState(number, jnp.full_like(number, 2), jnp.zeros((), bool), unknown)
 
     def update(
         updates: Any,
@@ -111,6 +115,7 @@ class _Trial(NamedTuple):
     step: jax.Array
     damping: jax.Array
     growth: jax.Array
+    energy_drop: jax.Array
     count: jax.Array
     has_succeeded: jax.Array
 
@@ -165,15 +170,17 @@ def _descend(
             step=jnp.where(has_succeeded, step, 0),
             damping=jnp.maximum(damping, SMALLEST),
             growth=jnp.where(has_succeeded, 2, 2 * trial.growth),
+            energy_drop=jnp.where(has_succeeded, -found, 0),
             count=trial.count + 1,
             has_succeeded=has_succeeded,
         )
 
-    none = jnp.zeros((), jnp.int32)
-    start = _Trial(jnp.zeros_like(flat), state.damping, state.growth, none, none > 0)
+    none, zero = jnp.zeros((), jnp.int32), jnp.zeros((), flat.dtype)
+    start = _Trial(jnp.zeros_like(flat), state.damping, state.growth, zero, none, none > 0)
     last = jax.lax.while_loop(goes_on, attempt, start)
     has_stalled = ~last.has_succeeded & (last.damping > LARGEST)
-    return unravel(last.step), NaturalGradientState(last.damping, last.growth, has_stalled)
+    kept = NaturalGradientState(last.damping, last.growth, has_stalled, last.energy_drop)
+    return unravel(last.step), kept
 
 
 class InTurnState(NamedTuple):
@@ -250,3 +257,10 @@ def has_stalled(state: Any) -> bool:
     """Whether an optimiser's state says that no step of it lowers the energy any more."""
     found = optax.tree_utils.tree_get_all_with_path(state, "has_stalled")
     return any(bool(value) for _, value in found)
+
+
+def energy_drop(state: Any) -> float | None:
+    """By how much the latest step lowered the energy, if an optimiser's state knows."""
+    found = optax.tree_utils.tree_get_all_with_path(state, "energy_drop")
+    known = [float(value) for _, value in found if math.isfinite(value)]
+    return known[0] if known else None

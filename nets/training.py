@@ -24,7 +24,7 @@ from nets.networks import (
     split_features,
     split_network,
 )
-from nets.optimizers import has_stalled, judges_steps, steps_before
+from nets.optimizers import energy_drop, has_stalled, judges_steps, steps_before
 from nets.programs import Programs
 from nets.quadrature import Quadrature
 from nets.refinement import EnergyLadder, QuadratureCheck, QuadratureWarning
@@ -95,7 +95,7 @@ class RitzTraining:
         chunk_seconds: of each chunk of the latest iteration, cool-downs apart.
         energies: before each step of the latest iteration, by the quadrature of that time,
             cool-downs apart.
-        least_steps: before which the network is hardly worth handing over: 500, or 10 of an
+        least_steps: before which the network is hardly worth handing over: 500, or 3 of an
             optimiser that judges its steps, after those of another one before it.
         has_noise: whether the optimiser leaves noise that a cool-down takes out; one that judges
             its steps does not.
@@ -147,7 +147,7 @@ class RitzTraining:
         position = self._descent.start(params)
         self._start = TrainingState(0, *position)
         self._judges = judges_steps(position.optimizer)
-        self.least_steps = 10 + steps_before(position.optimizer) if self._judges else 500
+        self.least_steps = 3 + steps_before(position.optimizer) if self._judges else 500
         self.has_noise = not self._judges
         default = 1 if self._judges else 50
         self.every = default if every is None else as_count("every", every)
@@ -268,7 +268,8 @@ class RitzTraining:
         evaluation = self._evaluation
         params = state.params if state.average is None else state.average
         features = partial(evaluation.features, params) if evaluation.has_features else None
-        return Snapshot(state.step, seconds, partial(evaluation, params), state, features)
+        drop = energy_drop(state.optimizer)
+        return Snapshot(state.step, seconds, partial(evaluation, params), state, features, drop)
 
     def _compile(self, level: int, *, check: bool = False) -> None:
         check = check or self._is_checked(level)

@@ -20,6 +20,8 @@ class Snapshot(NamedTuple):
         features: `features(grid)` gives functions of which u is nearly a linear combination, such
             as a network's last hidden layer, on all nodes, shape (k, *grid.full_shape), 0 on
             Dirichlet sides; None if the training has none to give. Lazy, like `evaluate`.
+        energy_drop: by how much the latest step lowered the Ritz energy, in the units of
+            `Poisson.energy`; None if that is not known. It is free, and tells when to look.
     """
 
     step: int
@@ -27,6 +29,7 @@ class Snapshot(NamedTuple):
     evaluate: Callable[[Grid], jax.Array]
     state: Any = None
     features: Callable[[Grid], jax.Array] | None = None
+    energy_drop: float | None = None
 
 
 @runtime_checkable

@@ -210,12 +210,12 @@ def smoothed(problem: Poisson, field: Any) -> jax.Array:
     Returns:
         values at the unknowns, shape `grid.shape`.
     """
-    return _smooth(problem.operator, problem.rhs, problem.grid.restrict("field", field))
+    return _smooth(problem.operator, problem.rhs, field)
 
 
 @eqx.filter_jit
-def _smooth(operator: EllipticOperator, b: jax.Array, u: jax.Array) -> jax.Array:
-    method = Jacobi(0.5)
+def _smooth(operator: EllipticOperator, b: jax.Array, field: Any) -> jax.Array:
+    method, u = Jacobi(0.5), operator.grid.restrict("field", field)
     setup = method.prepare(operator)
     carry = method.start(setup, b, u)
     for _ in range(SMOOTHING_SWEEPS):

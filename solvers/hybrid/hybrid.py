@@ -16,7 +16,7 @@ from solvers.hybrid.price import price_of
 from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session, least_seconds
-from solvers.hybrid.timing import Clock, measure_step
+from solvers.hybrid.timing import Clock, step_time
 from solvers.iteration import AbstractIteration, with_budget
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
@@ -232,7 +232,7 @@ class Hybrid:
 
         def measure(method: AbstractIteration) -> float:
             nonlocal compiling
-            found = measure_step(problem, method, self.clock)
+            found = step_time(problem, method, self.clock)
             compiling += found.compiling
             return found.seconds
 
@@ -250,7 +250,8 @@ class Hybrid:
         method: Any = self.method
         if isinstance(method, AbstractIteration):
             method = with_budget(method, 0)
-        zero = smoothed(problem, jnp.zeros_like(problem.rhs))
+        grid = problem.grid
+        zero = smoothed(problem, jnp.zeros(grid.full_shape, grid.dtype))
         jax.block_until_ready(solve(problem, method, initial=zero, throw=False).value)
         return self.clock() - start
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.hybrid.smooth_modes import SmoothModes, smooth_modes
-from solvers.hybrid.timing import Clock, is_first_call, measure_step
+from solvers.hybrid.smooth_modes import SmoothModes, mode_count, smooth_modes
+from solvers.hybrid.timing import Clock, is_first_call, step_time
 from solvers.iteration import has_succeeded, with_budget
 from solvers.multigrid.multigrid import Multigrid
 from solvers.operators import EllipticOperator
@@ -20,8 +20,9 @@ from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
 from solvers.solution import solve
 
-# With one mode per axis only, a price may be that many times too low.
-ONE_MODE_DOUBT = 4.0
+# With one mode per axis only, a price may be that many times too low; but to make sure must not
+# cost more than this share of it.
+ONE_MODE_DOUBT, SURETY = 4.0, 0.1
 ENDLESS = 2.0**40
 PROBE_CYCLES = 5
 
@@ -32,12 +33,14 @@ class Price(NamedTuple):
     Attributes:
         seconds: until the tolerance is met.
         steps: likewise; infinite where it never is.
-        amplitudes: error of the guess in the lowest modes, smoothest first, as far as known.
+        amplitudes: error e of the guess in the lowest modes, smoothest first, as far as known.
+        energy: of the error in these modes, ∏h·½eᵀAe, if known.
     """
 
     seconds: float
     steps: float
     amplitudes: np.ndarray
+    energy: float = math.nan
 
 
 class RelaxationPrice:
@@ -55,43 +58,50 @@ class RelaxationPrice:
         method: `Jacobi`, `GaussSeidel` or `Multigrid`.
         target: None, or an algebraic error relative to max|u|.
         clock: seconds.
-        worth: seconds from which the price of zero has to be right; where it is less for sure by
-            one mode per axis, that will do.
+        worth: seconds from which the price of zero has to be right. Where it is less by one mode
+            per axis, for sure or since more modes would cost a tenth of it, that will do.
 
     Attributes:
-        compile_seconds: spent on compiling, not to be charged.
+        compile_seconds: spent on compiling, and on timing what is new, not to be charged.
         step_seconds: measured time of one step.
         start_seconds: of a call without any, set-up included.
         zero: price of the zero guess.
+        tolerance: the part of it that may be left, `target` or the method's rtol.
     """
 
     def __init__(
         self, problem: Poisson, method: Any, target: float | None, clock: Clock, worth: float = 0.0
     ):
         self._problem, self._method, self._target = problem, method, target
-        measured = measure_step(problem, method, clock)
+        measured = step_time(problem, method, clock)
         self.step_seconds, self.start_seconds = measured.seconds, measured.start
         self.compile_seconds = measured.compiling
+        self.tolerance = float(method.rtol) if target is None else target
         self._clock = clock
         if worth > 0 and not problem.operator.is_constant:
-            self._prepare(1)
-            if ONE_MODE_DOUBT * self.zero.seconds <= worth:
+            taken = self._prepare(1)
+            least, all_modes = self.zero.seconds, taken * mode_count(problem.grid)
+            doubt = ONE_MODE_DOUBT if all_modes < SURETY * least else 1.0
+            if doubt * least <= worth:
                 return
         self._prepare(None)
 
-    def _prepare(self, per_axis: int | None) -> None:
-        """Find the smooth modes, and price zero."""
+    def _prepare(self, per_axis: int | None) -> float:
+        """Find the smooth modes, and price zero; gives the seconds of the first."""
         problem, method, zero = self._problem, self._method, jnp.zeros_like(self._problem.rhs)
         if is_first_call(problem.operator, method, self._target, per_axis):
             start = self._clock()
             self._modes = smooth_modes(problem.operator, method, per_axis)
             self._left(zero)
             self.compile_seconds += self._clock() - start
+        start = self._clock()
         self._modes = jax.block_until_ready(smooth_modes(problem.operator, method, per_axis))
+        taken = self._clock() - start
         if isinstance(method, Multigrid):
             self._modes = _as_probed(problem, method, self._modes)
         self._is_rough = per_axis is not None
         self.zero = self._price(zero)
+        return taken
 
     def _left(self, u: jax.Array) -> tuple[float, np.ndarray]:
         problem = self._problem
@@ -112,7 +122,9 @@ class RelaxationPrice:
     def _price(self, u: jax.Array) -> Price:
         count, amplitudes = self._left(u)
         count = math.ceil(count) if count < ENDLESS / 2 else np.inf
-        return Price(self.start_seconds + count * self.step_seconds, count, amplitudes)
+        twice = np.sum(amplitudes**2 * np.asarray(self._modes.energies))
+        energy = float(twice) * self._problem.grid.cell_volume / 2
+        return Price(self.start_seconds + count * self.step_seconds, count, amplitudes, energy)
 
 
 class TimedPrice:
@@ -134,6 +146,7 @@ class TimedPrice:
         self.compile_seconds = max(first - taken, 0.0)
         self.steps = float(solution.num_steps) if converged else np.inf
         self.step_seconds = taken / max(int(solution.num_steps), 1)
+        self.tolerance, self.start_seconds = math.nan, 0.0
         self.zero = self.remaining(jnp.zeros_like(problem.rhs))
 
     def remaining(self, u: jax.Array) -> Price:
@@ -213,6 +226,6 @@ def _remaining(
         return jnp.where(enough, bounds[0], middle), jnp.where(enough, middle, bounds[1])
 
     bounds = jnp.zeros((), b.dtype), jnp.asarray(np.log2(ENDLESS), b.dtype)
-    # 20 halvings of 40 doublings leave a relative error of 3e-5.
-    steps = 2 ** jax.lax.fori_loop(0, 20, halve, bounds)[1] - 1
+    # 14 halvings of 40 doublings leave a relative error of 0.2 %.
+    steps = 2 ** jax.lax.fori_loop(0, 14, halve, bounds)[1] - 1
     return jnp.where(left(jnp.zeros_like(steps)) <= wanted, 0, steps), error

@@ -106,6 +106,7 @@ class SpectralHandoff:
 
     R is the price of handing over the best snapshot so far, t what has been charged. Hand over
 
+    - when R, but for what a call costs anyway, is less than another chunk and a look take;
     - when R ≤ t/4, unless another stretch like the last would lower R by more than it takes;
     - when R is no longer falling, and over the last max(R/4, min(t/8, 0.3 s)) or more fell by less
       than that;
@@ -172,7 +173,7 @@ class SpectralHandoff:
                     refusal = self._refuse(session, snapshot.seconds / step)
                     if refusal is not None:
                         return None, 0, refusal
-                elif not session.is_due:
+                if not session.is_due(snapshot):
                     continue
                 look, guess = session.look(snapshot)
                 now = session.seconds
@@ -214,6 +215,8 @@ class SpectralHandoff:
         now, zero = session.seconds, session.zero.seconds
         if session.is_out_of_time(remaining):
             return f"the limit of {session.max_seconds:.3g} s leaves no more for training"
+        if remaining - session.call_seconds <= session.least_wait:
+            return f"{remaining:.3g} s remain, less than another chunk and a look would take"
         if remaining <= now / 4 and not _is_gaining(session.trace, 0.0):
             return f"{remaining:.3g} s remain, at most a quarter of the {now:.3g} s spent"
         allowed = max(remaining / 4, min(self.patience, now / 8))
@@ -234,12 +237,12 @@ def _still_needed(trace: list[Look]) -> float:
     Over the later half of the time R fell as e^(−t/τ). It is worth waiting until R is τ, which
     takes τ ln(R/τ), and then relaxing takes τ.
     """
-    now = trace[-1]
-    earlier = next(look for look in trace if look is now or 2 * look.seconds >= now.seconds)
-    low, high = now.remaining_seconds, earlier.remaining_seconds
+    now = trace[-1].seconds
+    index = next(i for i, look in enumerate(trace) if 2 * look.seconds >= now)
+    low, high = _best(trace), _best(trace[: index + 1])
     if not 0 < low < high or math.isinf(high):
         return low
-    tau = (now.seconds - earlier.seconds) / math.log(high / low)
+    tau = (now - trace[index].seconds) / math.log(high / low)
     return tau * (1 + math.log(low / tau)) if low > tau else low
 
 
@@ -248,12 +251,17 @@ def _is_gaining(trace: list[Look], stretch: float) -> bool:
 
     The last one is of at least `stretch` seconds; where there are none so long, nobody knows.
     """
-    now = trace[-1]
-    before = [look for look in trace[:-1] if now.seconds - look.seconds >= stretch]
+    now = trace[-1].seconds
+    before = [look for look in trace[:-1] if now - look.seconds >= stretch]
     if not before:
         return stretch > 0
-    low, high = now.remaining_seconds, before[-1].remaining_seconds
-    return 0 < low < high and low * (1 - low / high) > now.seconds - before[-1].seconds
+    low, high = _best(trace), _best(before)
+    return 0 < low < high and low * (1 - low / high) > now - before[-1].seconds
+
+
+def _best(trace: list[Look]) -> float:
+    """The lowest price so far: from look to look it may rise by much, and the best is kept."""
+    return min(look.remaining_seconds for look in trace)
 
 
 def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:

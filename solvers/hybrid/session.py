@@ -18,6 +18,8 @@ from solvers.snapshots import CoolableTraining, Snapshot
 LEAST_STEPS = 500
 # Looks over which the scatter of the smooth modes is taken.
 WINDOW = 5
+# In tolerances: what a step takes away of the error when the end is near.
+NEAR = 8.0
 
 
 class Look(NamedTuple):
@@ -70,6 +72,7 @@ class Session:
         self.looking_seconds = 0.0
         self.planning_seconds = planning_seconds
         self.max_seconds, self.is_interrupted = max_seconds, False
+        self._chunk_seconds = 0.0
 
     @property
     def zero(self) -> Price:
@@ -84,6 +87,7 @@ class Session:
     def snapshots(self) -> Iterator[Snapshot]:
         """Train on; each snapshot is charged as it comes."""
         for snapshot in self._training:
+            self._chunk_seconds = snapshot.seconds - self.training_seconds
             self.training_seconds = snapshot.seconds
             yield snapshot
 
@@ -93,9 +97,19 @@ class Session:
         guess = self._handover.start(self.problem, snapshot)
         price = self._price.remaining(guess)
         self.looking_seconds += self._clock() - start
-        look = Look(snapshot.step, self.seconds, *price)
+        look = Look(snapshot.step, self.seconds, price.seconds, price.steps, price.amplitudes)
         self.trace.append(look)
         return look, guess
+
+    @property
+    def least_wait(self) -> float:
+        """Seconds until the next snapshot can have been looked at."""
+        return self._chunk_seconds + self.looking_seconds / max(len(self.trace), 1)
+
+    @property
+    def call_seconds(self) -> float:
+        """What relaxing costs whatever it starts from."""
+        return self._price.start_seconds
 
     def is_out_of_time(self, remaining: float) -> bool:
         """Whether relaxing for `remaining` seconds has to begin now, for all to fit the limit."""
@@ -117,17 +131,29 @@ class Session:
         is_noisy = getattr(self._training, "has_noise", True)
         return is_noisy and isinstance(self._training, CoolableTraining)
 
-    @property
-    def is_due(self) -> bool:
-        """Whether to look again, for the least waste.
+    def is_due(self, snapshot: Snapshot) -> bool:
+        """Whether to look at `snapshot`, for the least waste.
 
         A look costs c. With looks every s seconds those until t cost ct/s together, and the moment
         to hand over is met s/2 too late in the mean: the sum is least for s = √(2ct).
+
+        Where the energy says that the latest step took away far more than is to be left in the
+        end, the first look comes when training has taken as long as planning. The nearer the end,
+        the more often: from one snapshot to the next the price may change by any factor.
         """
+        distance = self._distance(snapshot)
         if not self.trace:
-            return True
+            return distance <= 1 or self.training_seconds >= self.planning_seconds
         cost = self.looking_seconds / len(self.trace)
-        return self.seconds - self.trace[-1].seconds >= math.sqrt(2 * cost * self.seconds)
+        gap = min(distance, 1.0) * math.sqrt(2 * cost * self.seconds)
+        return self.seconds - self.trace[-1].seconds >= max(gap, cost)
+
+    def _distance(self, snapshot: Snapshot) -> float:
+        """√(energy by the latest step/energy of zero's error) in `NEAR` tolerances, 1 if unknown."""
+        whole, drop = self.zero.energy, snapshot.energy_drop
+        if drop is None or not whole > 0:
+            return 1.0
+        return math.sqrt(max(drop, 0.0) / whole) / (NEAR * self._price.tolerance)
 
     @property
     def scatter(self) -> float:

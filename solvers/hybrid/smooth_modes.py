@@ -1,5 +1,6 @@
 """The smooth modes of an operator, and how fast a step of a method damps each of them."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers import transforms
+from solvers.grid import Grid
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
@@ -69,7 +71,7 @@ def smooth_modes(
     Cost: for constant coefficients next to nothing; else 2K applications of A and of D, K = m^ndim.
     """
     grid, dtype = operator.grid, operator.grid.dtype
-    counts = [min(n, per_axis or MODES_PER_AXIS[grid.ndim]) for n in grid.shape]
+    counts = _counts(grid, per_axis)
     bases = tuple(
         jnp.asarray(transforms.modes(grid, d, count), dtype) for d, count in enumerate(counts)
     )
@@ -86,6 +88,15 @@ def smooth_modes(
         rest_mu=rest_mu,
         factors=_factors(method, operator, jnp.append(mu, rest_mu)),
     )
+
+
+def mode_count(grid: Grid) -> int:
+    """K, without a number per axis."""
+    return math.prod(_counts(grid, None))
+
+
+def _counts(grid: Grid, per_axis: int | None) -> list[int]:
+    return [min(n, per_axis or MODES_PER_AXIS[grid.ndim]) for n in grid.shape]
 
 
 def _factors(method: Any, operator: EllipticOperator, mu: jax.Array) -> jax.Array:

@@ -45,10 +45,11 @@ class Clock:
 class ToldPrice:
     """Prices by the size of the guess's first unknown, which the made-up trainings set."""
 
-    compile_seconds = 0.0
+    compile_seconds = start_seconds = 0.0
+    tolerance = 1e-3
 
     def __init__(self, zero: float):
-        self.zero = Price(zero, 1.0, np.zeros(0))
+        self.zero = Price(zero, 1.0, np.zeros(0), energy=1.0)
 
     def remaining(self, u: jax.Array) -> Price:
         return Price(float(jnp.max(jnp.abs(u))), 1.0, np.zeros(0))
@@ -96,10 +97,41 @@ def session_of(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_hands_over_once_a_quarter_of_the_time_spent_is_as_much_as_what_remains(
     session_of: Any,
 ) -> None:
-    handoff = SpectralHandoff().decide(session_of(training_of([9.0, 5.0, 0.06, 0.05, 0.01])))
-    assert handoff.step == 150  # 0.05 s remain, 0.3 s are spent: at step 100 it was 0.06 and 0.2
+    prices = [9.0, 5.0, 3.0, 2.0, 1.0, 0.16, 0.15, 0.01]
+    handoff = SpectralHandoff().decide(session_of(training_of(prices)))
+    assert handoff.step == 300  # 0.15 s remain, 0.6 s are spent: at step 250 it was 0.16 and 0.5
     assert "quarter" in handoff.reason
-    assert handoff.predicted_seconds == pytest.approx(0.05)
+    assert handoff.predicted_seconds == pytest.approx(0.15)
+
+
+def test_it_hands_over_when_the_next_chunk_costs_more_than_relaxing(session_of: Any) -> None:
+    handoff = SpectralHandoff().decide(session_of(training_of([9.0, 5.0, 0.09, 0.01])))
+    assert handoff.step == 100
+    assert "another chunk" in handoff.reason
+
+
+def test_a_price_that_jumps_is_judged_by_the_best_so_far(session_of: Any) -> None:
+    handoff = SpectralHandoff().decide(session_of(training_of([9.0, 3.0, 0.8, 4.0, 0.01])))
+    assert handoff.step == 200
+
+
+@pytest.mark.parametrize(
+    ("drop", "first"),
+    [(1.0, 4), (1e-6, 1), (None, 1)],  # √drop is 125, 0.125 of the 8 tolerances; unknown
+    ids=["far", "near", "unknown"],
+)
+def test_the_energy_says_when_to_look_first(
+    session_of: Any, drop: float | None, first: int
+) -> None:
+    session = session_of([x._replace(energy_drop=drop) for x in training_of([1.0] * 6)])
+    session.planning_seconds = 0.35
+    _, *snapshots = session.snapshots()
+    session.training_seconds = 0.0
+    for snapshot in snapshots:
+        session.training_seconds = snapshot.seconds
+        if session.is_due(snapshot):
+            break
+    assert snapshot.step == 50 * first
 
 
 def test_it_hands_over_the_best_snapshot_after_no_gain(session_of: Any) -> None:
