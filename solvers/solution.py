@@ -1,6 +1,6 @@
 """`solve`, the front door: a problem and a method in, a checked solution out."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,6 +22,7 @@ from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
+from solvers.placement import Placed, is_spread, on, placed, spread, whole
 from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
 from solvers.stepping import initial_guess
@@ -167,6 +168,8 @@ def solve(
         >>> print(solution.field[4].round(6), solution.method)
         0.25 FastDiagonalization
     """
+    if isinstance(problem, Placed):
+        return _solve_placed(problem, method, initial, throw=throw)
     if not isinstance(problem, Poisson):
         raise ValueError(f"problem: expected a Poisson, got {type(problem).__name__}")
     operator, b = problem.operator, problem.rhs
@@ -183,7 +186,7 @@ def solve(
         )
     if operator.is_singular:
         b = b - jnp.mean(b)
-    solved = lx.linear_solve(operator, b, method, options=options, throw=False)
+    solved = _linear_solve(operator, b, method, options)
     solution = _assemble(problem, method, b, options, solved, excess, balances)
     solution = _with_prediction(solution, method)
     failed = ~has_succeeded(solution.reason)
@@ -194,6 +197,95 @@ def solve(
     if bool(failed):
         raise SolveError(explain_failure(solution, method, b), solution) from None
     return solution
+
+
+class _Solved(NamedTuple):
+    value: jax.Array
+    result: Any
+    stats: dict[str, Any]
+
+
+def _linear_solve(
+    operator: EllipticOperator, b: jax.Array, method: Any, options: dict[str, Any]
+) -> Any:
+    """A⁻¹b by lineax; on a mesh by `jax.lax.custom_linear_solve`, with the same gradients.
+
+    Solves for tangents and cotangents by lineax raise when they fail, by a callback that wants the
+    whole array on every device. Here those for cotangents give NaN.
+    """
+    if not is_spread():
+        return lx.linear_solve(operator, b, method, options=options, throw=False)
+
+    def by_method(options: dict[str, Any], b: jax.Array) -> tuple[jax.Array, Any]:
+        value, result, stats = method.compute(method.init(operator, options), b, options)
+        return spread(value), (result, stats)
+
+    def or_nan(_: Any, b: jax.Array) -> tuple[jax.Array, Any]:
+        value, (result, stats) = by_method({}, b)
+        return jnp.where(result == lx.RESULTS.successful, value, jnp.nan), (result, stats)
+
+    value, (result, stats) = jax.lax.custom_linear_solve(
+        operator.mv, b, lambda _, b: by_method(options, b), or_nan, has_aux=True
+    )
+    return _Solved(value, result, stats)
+
+
+class PlacedSolution(eqx.Module):
+    """A solution on a mesh of devices.
+
+    Attributes:
+        parts: field, value and operator.
+        rest: the `Solution` without them: all numbers and histories, on every device.
+    """
+
+    parts: Placed[tuple[jax.Array, jax.Array, EllipticOperator]]
+    rest: Solution
+
+    @property
+    def field(self) -> jax.Array:
+        """u on all nodes, with zeros at the high ends where the mesh does not divide them."""
+        return self.parts.arrays[0]
+
+    @property
+    def value(self) -> jax.Array:
+        """u at the unknowns, padded likewise."""
+        return self.parts.arrays[1]
+
+    def collect(self) -> Solution:
+        """The solution with whole arrays, in every process."""
+        field, value, operator = self.parts.collect()
+        return _with_parts(self.rest, field, value, operator)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rest, name)
+
+
+def _with_parts(solution: Solution, field: Any, value: Any, operator: Any) -> Solution:
+    return eqx.tree_at(
+        lambda s: (s.field, s.value, s.operator),
+        solution,
+        (field, value, operator),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def _solve_placed(
+    problem: Placed[Poisson], method: Any, initial: Any, *, throw: bool
+) -> PlacedSolution:
+    with on(problem.mesh):
+        solution = _on_mesh(problem, method, initial)
+    failed = ~has_succeeded(solution.reason)
+    if is_traced(failed) or not throw or not bool(failed):
+        return solution
+    raise SolveError(str(solution.rest), solution)
+
+
+@eqx.filter_jit
+def _on_mesh(problem: Placed[Poisson], method: Any, initial: Any) -> PlacedSolution:
+    guess = initial.parts.inside()[0] if isinstance(initial, PlacedSolution) else initial
+    found = solve(problem.inside(), method, initial=guess, throw=False)
+    parts = placed((found.field, found.value, found.operator), problem.mesh)
+    return PlacedSolution(parts, whole(_with_parts(found, None, None, None)))
 
 
 def _pick(operator: EllipticOperator) -> lx.AbstractLinearSolver:
@@ -220,7 +312,7 @@ def _assemble(
     method: lx.AbstractLinearSolver,
     b: jax.Array,
     options: dict[str, Any],
-    solved: lx.Solution,
+    solved: Any,
     excess: jax.Array,
     balances: jax.Array,
 ) -> Solution:
@@ -269,7 +361,7 @@ def _slowness(stats: dict[str, Any]) -> str:
 
 
 def _statistics(
-    operator: EllipticOperator, b: jax.Array, options: dict[str, Any], solved: lx.Solution
+    operator: EllipticOperator, b: jax.Array, options: dict[str, Any], solved: Any
 ) -> dict[str, Any]:
     """Our statistics, also of one of lineax's own solvers, which may call a NaN a success."""
     if "reason" in solved.stats:

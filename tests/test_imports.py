@@ -13,13 +13,13 @@ PACKAGES = ("solvers", "nets", "benchmarks")
 # to import each other.
 ORDER = (
     "threads",
+    "placement",
     "grid",
     "transforms",
     "tridiagonal",
     "dominant",
     "snapshots",
     "operators",
-    "placement",
     "problems",
     "gallery",
     "iteration",
