@@ -139,31 +139,41 @@ class Placed(eqx.Module, Generic[Tree]):
 @contextmanager
 def on(mesh: Mesh) -> Iterator[None]:
     """Trace and run what follows for `mesh`; within other programs, trace it."""
-    is_outside = jax.core.trace_ctx.is_top_level()
-    with jax.set_mesh(mesh) if is_outside else jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    try:
+        entered: Any = jax.set_mesh(mesh)
+    except ValueError:  # within another program, where devices follow from its arguments
+        entered = jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+    with entered:
         yield
 
 
 def placed(tree: Tree, mesh: Mesh) -> Placed[Tree]:
     """Pad and split a tree at the end of a program that runs `on(mesh)`."""
     leaves, structure = jax.tree.flatten(tree)
-    arrays = [padded(jnp.asarray(x)) for x in leaves]
+    arrays = [spread(_padded(jnp.asarray(x))) for x in leaves]
     return Placed(arrays, tuple(np.shape(x) for x in leaves), structure, mesh)
 
 
-def padded(x: jax.Array) -> jax.Array:
-    """A grid function of a shape that divides over the mesh, zeros added, and split."""
-    if spec_of(x.shape) == PartitionSpec():
-        return whole(x)
-    splits = _splits()
-    return spread(_resized(x, tuple(_rounded(n, splits.get(d, 1)) for d, n in enumerate(x.shape))))
+def _padded(x: jax.Array) -> jax.Array:
+    """A grid function with zeros added, so that its shape divides over the mesh."""
+    parts = devices_along(x.shape)
+    return _resized(x, tuple(_rounded(n, p) for n, p in zip(x.shape, parts, strict=True)))
 
 
 def place(problem: Any, mesh: Mesh) -> Placed[Any]:
     """Put a problem on a mesh of devices, so that `solve` runs there.
 
     Axis i of the mesh splits axis i of the grid. Grids of any size will do. Small ones, of less
-    than eight nodes per device along a split axis, are kept whole on each device.
+    than eight nodes per device along a split axis, are kept whole on each device, and so are the
+    coarse levels of multigrid. What `solve` gives has arrays on the mesh, padded with zeros at the
+    high ends to what it divides; `collect()` gives an ordinary `Solution`.
+
+    Within jit and grad a solve on a mesh raises nothing: look at its `reason`. Gradients through a
+    solve that failed in the adjoint are NaN.
+
+    Cost: a sweep, a residual or a cycle sends to neighbours what lies on the sides of a device's
+    part, and gathers coarse levels; norms are one number each. The direct solver and relaxations of
+    lines send all of the array, in parts, from each device to those on one line of the mesh.
 
     Args:
         problem: a `Poisson`, or a function that makes one: that is traced, and its callables are
@@ -175,7 +185,7 @@ def place(problem: Any, mesh: Mesh) -> Placed[Any]:
         ValueError: for arguments that are no such thing.
 
     Example:
-        >>> from solvers import Grid, Poisson, solve
+        >>> from solvers import Grid, Poisson, place, solve
         >>> mesh = jax.make_mesh((1,), ("x",))
         >>> problem = place(Poisson(Grid(64), source=2.0), mesh)
         >>> print(solve(problem).collect().field[32].round(6))
@@ -183,17 +193,23 @@ def place(problem: Any, mesh: Mesh) -> Placed[Any]:
     """
     if not isinstance(mesh, Mesh):
         raise ValueError(f"mesh: expected a jax.sharding.Mesh, got {type(mesh).__name__}")
-    made = problem if hasattr(problem, "grid") else None
-    if made is None and not callable(problem):
+    is_made = hasattr(problem, "grid")
+    like = eqx.filter_eval_shape(problem) if callable(problem) and not is_made else problem
+    if not hasattr(like, "grid"):
         raise ValueError(
             f"problem: expected a Poisson or a function that makes one, got {problem!r}"
         )
-    grid = (made if made is not None else eqx.filter_eval_shape(problem)).grid
-    ours = _mesh_of(mesh, grid.ndim)
+    ours = _mesh_of(mesh, like.grid.ndim)
     with on(ours):
-        if made is not None:
-            return placed(made, ours)
-        return eqx.filter_jit(lambda: placed(problem(), ours))()
+        if not is_made:
+            return eqx.filter_jit(lambda: placed(problem(), ours))()
+        leaves, structure = jax.tree.flatten(problem)
+        arrays = [_put(_padded(jnp.asarray(x)), ours) for x in leaves]
+        return Placed(arrays, tuple(np.shape(x) for x in leaves), structure, ours)
+
+
+def _put(x: jax.Array, mesh: Mesh) -> jax.Array:
+    return jax.device_put(x, NamedSharding(mesh, spec_of(x.shape)))
 
 
 def _mesh_of(mesh: Mesh, ndim: int) -> Mesh:
@@ -215,11 +231,6 @@ def _splits() -> dict[int, int]:
 def _constrained(tree: Tree, spec: Callable[[tuple[int, ...]], PartitionSpec]) -> Tree:
     if not is_spread():
         return tree
-    if jax.core.trace_ctx.is_top_level():
-        mesh = jax.sharding.get_mesh()
-        return jax.tree.map(
-            lambda x: jax.device_put(x, NamedSharding(mesh, spec(jnp.shape(x)))), tree
-        )
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec(jnp.shape(x))), tree)
 
 
