@@ -5,8 +5,8 @@
     python -m solvers.processes 2 examples/many_processes.py
 
 and on a cluster by what starts programs there. Slurm, Open MPI 4, Kubernetes and TPU pods tell JAX
-all it has to know; where nothing does, set for each copy `JAX_COORDINATOR_ADDRESS` (address and port
-of the first), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` (from 0).
+all it has to know; where nothing does, set for each copy `JAX_COORDINATOR_ADDRESS` (address and
+port of the first), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` (from 0).
 """
 
 import argparse
@@ -98,14 +98,15 @@ def _end_at_once(
     error: BaseException,
     trace: TracebackType | None,
 ) -> None:
-    """Show an exception and end: at a usual exit JAX waits for the others, and they for this one."""
+    """Show an exception and end at once: JAX would first wait for the others, as they for this."""
     show(kind, error, trace)
     if hasattr(sys, "ps1"):
         return  # at the prompt an exception is no end
-    if "Gloo" in str(error):
+    text = "this process ends by an exception, and so do all others"
+    if "Gloo context initialization" in str(error):
+        text = "another process did not come to the first exchange within 30 seconds"
+    elif "Gloo" in str(error):
         text = "another process has died, and so this one ends; what the other printed says why"
-    else:
-        text = "this process ends by an exception, and so do all others"
     print(f"processes: {text}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -138,16 +139,18 @@ def run(count: int, command: Sequence[str], *, devices: int = 1) -> int:
         for number in range(count):
             copies.append(_start(command, variables(address, count, number, devices)))
             readers += _watch(copies[-1], number, ends)
-        failed = next(((i, s) for i, s in (ends.get() for _ in copies) if s != 0), None)
+        number, status = _first_failure(ends, count)
     finally:
         for copy in copies:
             copy.kill()
+            copy.wait()
         for reader in readers:
-            reader.join(timeout=5)  # unless a program that a copy has started holds its output open
-    if failed is None:
+            reader.join(timeout=5)  # a program that a copy has started may hold its output open
+    if status == 0:
         return 0
-    number, status = failed
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    how = f"ended with status {status}"
+    if status < 0:
+        how = f"was killed by {signal.Signals(-status).name}"
     print(f"processes: number {number} of {count} {how}, and so all end", file=sys.stderr)
     return status if status > 0 else 128 - status
 
@@ -198,6 +201,15 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
     )
 
 
+def _first_failure(ends: queue.SimpleQueue[tuple[int, int]], count: int) -> tuple[int, int]:
+    """Wait for all, or for one that fails; return its number and status."""
+    for _ in range(count):
+        number, status = ends.get()
+        if status != 0:
+            return number, status
+    return 0, 0
+
+
 def _watch(
     copy: subprocess.Popen[str], number: int, ends: queue.SimpleQueue[tuple[int, int]]
 ) -> list[threading.Thread]:
@@ -205,9 +217,10 @@ def _watch(
 
     def pass_on(source: IO[str], target: IO[str]) -> None:
         try:
-            for line in source:
-                if not line.startswith("[Gloo] Rank "):  # it reports every connection
-                    print(f"[{number}] {line.rstrip()}", file=target, flush=True)
+            with source:
+                for line in source:
+                    if not line.startswith("[Gloo] Rank "):  # it reports every connection
+                        print(f"[{number}] {line.rstrip()}", file=target, flush=True)
         except BrokenPipeError:  # as in `| head`
             ends.put((number, -signal.SIGPIPE))
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ from solvers.processes import from_environment, main, run, variables
 ROOT = Path(__file__).parents[2]
 # Every process of a job has to have ended by then when one has died.
 LIMIT = 60
+
+Start = Callable[[int, int], dict[str, str]]
 
 # What a process runs: it joins the others,
 JOIN = """
@@ -63,11 +66,38 @@ def test_two_processes_agree_with_one(tmp_path: Path, capfd: pytest.CaptureFixtu
         np.testing.assert_allclose(field, alone, rtol=0, atol=1e-12 * np.abs(alone).max())
 
 
+def loopback(port: int, number: int) -> dict[str, str]:
+    return variables(f"127.0.0.1:{port}", 2, number)
+
+
+def slurm(port: int, number: int) -> dict[str, str]:
+    return {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COORDINATOR_PORT": str(port),
+        "SLURM_JOB_ID": "7",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(number),
+        "SLURM_LOCALID": str(number),
+    }
+
+
+def open_mpi(port: int, number: int) -> dict[str, str]:
+    return {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COORDINATOR_PORT": str(port),
+        "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": str(number),
+        "OMPI_COMM_WORLD_LOCAL_RANK": str(number),
+    }
+
+
 class Pair:
     """Two processes as a cluster would start them, without the command that watches over them."""
 
-    def __init__(self, code: str, folder: Path):
-        address = f"127.0.0.1:{processes._free_port()}"
+    def __init__(self, code: str, folder: Path, start: Start = loopback):
+        port = processes._free_port()
         self.outputs = [folder / f"{number}.txt" for number in range(2)]
         self.copies = []
         for number, output in enumerate(self.outputs):
@@ -75,7 +105,7 @@ class Pair:
                 copy = subprocess.Popen(
                     [sys.executable, "-c", code],
                     cwd=ROOT,
-                    env=os.environ | variables(address, 2, number),
+                    env=os.environ | start(port, number),
                     stdout=file,
                     stderr=subprocess.STDOUT,
                 )
@@ -120,6 +150,13 @@ def test_killing_one_ends_the_other(code: str, word: str, victim: int, tmp_path:
     assert re.search("another (process has|task) died", said), said
 
 
+@pytest.mark.parametrize("start", [slurm, open_mpi])
+def test_a_cluster_is_found_by_its_variables(start: Start, tmp_path: Path) -> None:
+    with Pair(JOIN, tmp_path, start) as pair:
+        assert [copy.wait(timeout=LIMIT) for copy in pair.copies] == [0, 0]
+        assert all("2 devices" in pair.text(number) for number in range(2))
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_an_exception_in_one_ends_both(victim: int, tmp_path: Path) -> None:
     code = f"""{JOIN}
@@ -141,7 +178,11 @@ sync_global_devices("never")
 
 
 def test_output_is_passed_on_with_numbers(capfd: pytest.CaptureFixture[str]) -> None:
-    code = "import os, sys; print(sys.argv, os.environ['JAX_PROCESS_ID']); print('é', file=sys.stderr)"
+    code = """
+import os, sys
+print(sys.argv, os.environ["JAX_PROCESS_ID"])
+print("é", file=sys.stderr)
+"""
     assert run(2, ["-c", code, "--some", "b c"]) == 0
     out, err = capfd.readouterr()
     assert sorted(out.splitlines()) == [f"[{i}] ['-c', '--some', 'b c'] {i}" for i in "01"]
@@ -166,7 +207,8 @@ if os.environ["JAX_PROCESS_ID"] == "1":
 time.sleep(1000)
 """
     assert run(3, ["-c", code]) == status
-    assert capfd.readouterr().err.splitlines()[-1] == f"processes: number 1 of 3 {how}, and so all end"
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == f"processes: number 1 of 3 {how}, and so all end"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +236,7 @@ def test_a_machine_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(RuntimeError, match="add the line '127.0.0.1 "):
+    with pytest.raises(RuntimeError, match=r"add the line '127\.0\.0\.1 "):
         run(2, ["-c", "pass"])
 
 
