@@ -20,6 +20,7 @@ ORDER = (
     "dominant",
     "snapshots",
     "operators",
+    "implicit",
     "problems",
     "gallery",
     "iteration",
