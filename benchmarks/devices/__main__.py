@@ -27,7 +27,7 @@ from benchmarks.results import environment, write_json
 from solvers.threads import single_threaded_blas
 
 SIZES = {"quick": (256,), "default": (256, 1024), "full": (256, 1024, 4096)}
-SIZES_3D = {"quick": (32,), "default": (32, 128), "full": (32, 128, 256)}
+SIZES_3D = {"quick": (40,), "default": (64, 128), "full": (64, 128, 256)}
 
 
 class Settings(NamedTuple):

@@ -11,7 +11,7 @@ from solvers import gallery
 from solvers.operators import EllipticOperator
 
 TOLERANCE = 1e-8
-# In units of the rounding error that b − A u can have at most: a residual falls to about a fifth.
+# In units of the rounding error that b − A u can have at most: it falls to about a third.
 REACHABLE = 1.0
 GALLERY: dict[int, Callable[..., gallery.Case]] = {2: gallery.peak, 3: gallery.cube}
 

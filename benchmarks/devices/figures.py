@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from benchmarks.devices.backends import PRECISIONS
 from benchmarks.devices.fields import Row
+from benchmarks.devices.learning import TOLERANCE
 from benchmarks.devices.merging import Run, compared
 from benchmarks.devices.tables import succeeded
 from benchmarks.figures import STYLE, save_all
@@ -45,17 +46,17 @@ def _solvers(runs: list[Run], names: list[str]) -> Figure:
     )  # fmt: skip
     for column, kind in enumerate(KINDS):
         rows = [_rows(run, SOLVERS, kind) for run in runs]
-        _dots(panels[0, column], labels, rows, "unknowns_per_second")
-        _dots(panels[1, column], labels, rows, "bandwidth_fraction")
-        panels[0, column].set_title(f"{kind[0]}-D, {kind[1]}{_sizes(rows)}", fontsize=9)
-        panels[1, column].axvline(1, color="black", lw=0.9, ls=(0, (5, 5)))
+        speed, share = panels[:, column]
+        _dots(speed, labels, rows, "unknowns_per_second")
+        _dots(share, labels, rows, "bandwidth_fraction")
+        speed.set_title(f"{kind[0]}-D, {kind[1]}{_sizes(rows)}", fontsize=9)
+        speed.set_xlabel("unknowns/s, of a sweep or a whole solve")
+        share.set_xlabel("least traffic/s, of the triad's (dashed)")
+        share.axvline(1, color="black", lw=0.9, ls=(0, (5, 5)))
     panels[0, 0].set_xscale("log")
     panels[1, 0].set_xlim(left=0)
-    figure.supxlabel(
-        "Above: unknowns per second of a sweep or a whole solve. Below: least traffic over "
-        "seconds, in the memory bandwidth of the device (dashed: all of it).\nA marker for "
-        "each grid, the larger the finer.", fontsize=9,
-    )  # fmt: skip
+    figure.supxlabel("A marker for each grid, the larger the finer. Beyond the dashed line a grid "
+                     "is in cache. Compilation is apart.", fontsize=9)  # fmt: skip
     _legend(figure, names)
     return figure
 
@@ -67,18 +68,20 @@ def _others(runs: list[Run], names: list[str]) -> Figure:
     kinds = (SOLVERS, ("training",), ("hybrid",))
     values = ("compile_seconds", "steps_per_second", "seconds")
     titles = (
-        "first call less a warm one, seconds",
+        "seconds of compilation: first call less a warm one",
         "training steps per second",
-        "hybrid to its tolerance, seconds",
+        f"seconds of the hybrid to a residual of {TOLERANCE:g}",
     )
     for axes, parts, value, title in zip(panels, kinds, values, titles, strict=True):
         rows = [_rows(run, parts) for run in runs]
-        _dots(axes, _labels(runs, parts), rows, value)
-        axes.set(xscale="log", title=title)
-    for axes in panels[1:]:
-        axes.set_yticks(axes.get_yticks(), [x.get_text().replace(", ", ",\n") for x in
-                                           axes.get_yticklabels()])  # fmt: skip
+        _dots(axes, _labels(runs, parts), rows, value, alike=True)
+        axes.set(xscale="log")
+        axes.set_title(title, fontsize=9)
+        for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            which("{x:g}")
+        axes.tick_params(axis="x", which="both", labelsize=7, rotation=45)
     _hybrids(panels[2], [_rows(run, ("hybrid",)) for run in runs])
+    panels[0].set_xlabel("a marker for each grid and precision", fontsize=8)
     _legend(figure, names)
     return figure
 
@@ -92,7 +95,7 @@ def _hybrids(axes: Axes, rows: list[list[Row]]) -> None:
                           color=colour, ms=12)  # fmt: skip
             if row["jacobi_predicted_seconds"] is not None:
                 axes.plot([row["jacobi_predicted_seconds"]], [offset], "x", color=colour, ms=7)
-    axes.set_xlabel("| each network, × Jacobi alone from zero (predicted)", fontsize=8)
+    axes.set_xlabel("| a network, ● their median,\n× Jacobi alone from zero, predicted", fontsize=8)
 
 
 def _rows(run: Run, parts: tuple[str, ...], kind: tuple[int, str] | None = None) -> list[Row]:
@@ -106,8 +109,11 @@ def _labels(runs: list[Run], parts: tuple[str, ...]) -> dict[str, str]:
     for (part, *_, method), rows in compared(runs):
         if part in parts:
             row = next(row for row in rows if row is not None)
-            more = f", {row['ndim']}-D, {row['precision']}" if part == "training" else ""
-            found.setdefault(method, row["label"] + more)
+            label = row["label"]
+            if part not in SOLVERS:
+                more = f"{row['problem']}, {row['ndim']}-D, {row['precision']}"
+                label = f"{label.replace(', ', chr(10))}\n{more}"
+            found.setdefault(method, label)
     return found
 
 
@@ -116,8 +122,18 @@ def _sizes(rows: list[list[Row]]) -> str:
     return ": " + ", ".join(map(str, sizes)) + " intervals" if sizes else ": not measured"
 
 
-def _dots(axes: Axes, labels: dict[str, str], rows: list[list[Row]], value: str) -> None:
-    """A line for each method, on it every device's numbers; words where there are none."""
+def _dots(
+    axes: Axes,
+    labels: dict[str, str],
+    rows: list[list[Row]],
+    value: str,
+    *,
+    alike: bool = False,
+) -> None:
+    """A line for each method, on it every device's numbers; words where there are none.
+
+    Markers grow with the grid unless they are to be `alike`.
+    """
     places = dict(zip(labels, range(len(labels))[::-1], strict=True))
     sizes = sorted({row["intervals"] for own in rows for row in own})
     for own, (colour, marker), offset in zip(
@@ -126,7 +142,7 @@ def _dots(axes: Axes, labels: dict[str, str], rows: list[list[Row]], value: str)
         for row in own:
             place = places[row["method"]] + offset
             if row[value] is not None:
-                rank = (sizes.index(row["intervals"]) + 1) / len(sizes)
+                rank = 0.5 if alike else (sizes.index(row["intervals"]) + 1) / len(sizes)
                 axes.plot([row[value]], [place], marker, color=colour, ms=3 + 4 * rank,
                           mec="black", mew=0.4)  # fmt: skip
             if not succeeded(row):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,19 +18,33 @@ from solvers.hybrid import HybridSolution
 from solvers.hybrid.price import price_of
 from solvers.iteration import has_succeeded, message
 
+
+class Training(NamedTuple):
+    """What is trained: words for people, dimension of the problem, problem and recipe."""
+
+    words: str
+    ndim: int
+    entry: Entry
+
+    @property
+    def label(self) -> str:
+        """With the widths of the network."""
+        return f"{self.words}, {self.entry.recipe.words.split(',')[0]}"
+
+
 SQUARE = SUITE["scales"]
 # Recipes of the suite; Adam on the square is what the natural gradient is held against there.
-TRAININGS: dict[str, tuple[str, Entry]] = {
-    "adam": ("Adam", SUITE["lifted"]),
-    "natural_gradient": ("natural gradient", SUITE["published"]),
-    "adam_2d": ("Adam", dataclasses.replace(SQUARE, recipe=adam(3.0, 16))),
-    "natural_gradient_2d": ("natural gradient", SQUARE),
+TRAININGS: dict[str, Training] = {
+    "adam": Training("Adam", 1, SUITE["lifted"]),
+    "natural_gradient": Training("natural gradient", 1, SUITE["published"]),
+    "adam_2d": Training("Adam", 2, dataclasses.replace(SQUARE, recipe=adam(3.0, 16))),
+    "natural_gradient_2d": Training("natural gradient", 2, SQUARE),
 }
-# Chunks that are timed, of 50 steps or of one, and the step from which nothing is timed any more.
-CHUNKS = 20
+# What is timed: chunks of as many steps as are seen at once, 50 of Adam, at most so many seconds.
+CHUNKS = {"quick": 10, "default": 20, "full": 20}
 MOST_SECONDS = 10.0
 # The hybrid: relative residual, and what it may take before it is stopped.
-HYBRID = SUITE["published"]
+HYBRID = Training("hybrid into Jacobi", 1, SUITE["published"])
 TOLERANCE = 1e-5
 LIMIT_SECONDS = 60.0
 SEEDS = {"quick": 3, "default": 5, "full": 5}
@@ -41,8 +55,13 @@ def measure(device: Device, run: Row, stages: Stages, save: Callable[[], None]) 
     mode, label = run["mode"], run["label"][:24]
     seeds = SEEDS[mode]
     with stages(f"{label}: training", len(TRAININGS)) as report:
-        for done, name in enumerate(TRAININGS, 1):
-            run["rows"].append(_attempt(device, planned_training(name, mode), training_row))
+
+        def train(row: Row) -> Row:
+            return training_row(row, CHUNKS[mode])
+
+        for done, (name, training) in enumerate(TRAININGS.items(), 1):
+            row = planned("training", name, training, mode)
+            run["rows"].append(_attempt(device, row, train))
             save()
             report(done)
     with stages(f"{label}: hybrid", seeds) as report:
@@ -50,7 +69,7 @@ def measure(device: Device, run: Row, stages: Stages, save: Callable[[], None]) 
         def relax(row: Row) -> Row:
             return hybrid_row(row, seeds, report)
 
-        run["rows"].append(_attempt(device, planned_hybrid(mode), relax))
+        run["rows"].append(_attempt(device, planned("hybrid", "hybrid", HYBRID, mode), relax))
         save()
 
 
@@ -64,26 +83,15 @@ def _attempt(device: Device, row: Row, work: Callable[[Row], Row]) -> Row:
         return row | failed(error)
 
 
-def planned_training(name: str, mode: str) -> Row:
-    words, entry = TRAININGS[name]
-    return _planned(
-        "training", name, f"{words} step, {entry.recipe.words.split(',')[0]}", entry, mode
-    )
-
-
-def planned_hybrid(mode: str) -> Row:
-    words = f"hybrid into Jacobi, {HYBRID.recipe.words.split(',')[0]}"
-    return _planned("hybrid", "hybrid", words, HYBRID, mode)
-
-
-def _planned(part: str, method: str, label: str, entry: Entry, mode: str) -> Row:
-    case = _case(entry, 8)
+def planned(part: str, method: str, training: Training, mode: str) -> Row:
+    """The row of a training or of the hybrid, without any number."""
+    entry = training.entry
     return new_row(
         part=part,
         method=method,
-        label=label,
+        label=training.label,
         problem=entry.name,
-        ndim=case.problem.grid.ndim,
+        ndim=training.ndim,
         intervals=entry.intervals[mode],
         precision=np.dtype(entry.recipe.dtype).name,
     )
@@ -93,17 +101,17 @@ def _case(entry: Entry, intervals: int) -> gallery.Case:
     return gallery.CASES[entry.name](intervals, dtype=entry.recipe.dtype)
 
 
-def training_row(row: Row) -> Row:
+def training_row(row: Row, chunks: int) -> Row:
     """Seconds of a step by the median of the chunks, and the error of the network after them.
 
     The quadrature is not checked, so that all devices do the same steps.
     """
-    entry = TRAININGS[row["method"]][1]
+    entry = TRAININGS[row["method"]].entry
     case = _case(entry, row["intervals"])
     training = entry.training(case, 0, refinements=None)
     last = None
     for last in training:
-        if last.step >= CHUNKS * training.every or last.seconds >= MOST_SECONDS:
+        if last.step >= chunks * training.every or last.seconds >= MOST_SECONDS:
             break
     assert last is not None
     found = summary([seconds / training.every for seconds in training.chunk_seconds])
@@ -119,12 +127,13 @@ def training_row(row: Row) -> Row:
 
 def hybrid_row(row: Row, seeds: int, report: Callable[[float], None]) -> Row:
     """Seconds charged from the start to the tolerance, by networks of several seeds."""
-    case = _case(HYBRID, row["intervals"])
+    entry = HYBRID.entry
+    case = _case(entry, row["intervals"])
     method = Jacobi(rtol=TOLERANCE, max_steps=2**30)
-    training = HYBRID.training(case, 0)
+    training = entry.training(case, 0)
     solved = []
     for seed in range(seeds):
-        own = training if seed == 0 else training.restarted(HYBRID.model(case, seed))
+        own = training if seed == 0 else training.restarted(entry.model(case, seed))
         solved.append(_solve(case, method, own))
         report(seed + 1)
     seconds = [found.costs.charged for found in solved]

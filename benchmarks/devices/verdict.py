@@ -39,20 +39,26 @@ def _alone(run: Run, name: str) -> str:
     """How near the sweeps come to the memory's bandwidth, and the fastest solver."""
     words = []
     for (ndim, precision), rows in sorted(_largest(run["rows"]).items(), key=lambda pair: pair[0]):
-        shares = [row["bandwidth_fraction"] for row in rows
-                  if row["part"] == "sweeps" and row["bandwidth_fraction"] is not None]  # fmt: skip
+        sweeps = [r for r in rows if r["part"] == "sweeps" and r["bandwidth_fraction"] is not None]
         solves = [row for row in rows if row["part"] == "solves" and succeeded(row)]
-        if not shares or not solves:
-            continue
-        best = min(solves, key=lambda row: row["seconds"])
-        words.append(
-            f"{ndim}-D, {best['intervals']} intervals, {precision}: sweeps at {min(shares):.0%} to "
-            f"{max(shares):.0%} of the memory's bandwidth, fastest solver {best['label']}, "
-            f"{best['unknowns_per_second'] / 1e6:.3g} million unknowns/s"
-        )
+        told = [_shares(sweeps)] if sweeps else []
+        if solves:
+            best = min(solves, key=lambda row: row["seconds"])
+            speed = best["unknowns_per_second"] / 1e6
+            told.append(f"fastest solver {best['label']}, {speed:.3g} million unknowns/s")
+        if told:
+            size = f"{ndim}-D, {rows[0]['intervals']} intervals, {precision}"
+            words.append(f"{size}: {', '.join(told)}")
     bad = len(failures(run))
     words += [f"{bad} kind{'s' if bad > 1 else ''} of failure, listed above"] if bad else []
     return f"{name}: {'; '.join(words)}." if words else f"{name}: nothing to tell."
+
+
+def _shares(sweeps: list[Row]) -> str:
+    shares = sorted((row["bandwidth_fraction"], row["label"].split(",")[0]) for row in sweeps)
+    low, high = (f"{share:.0%} ({label})" for share, label in (shares[0], shares[-1]))
+    cached = ", more than all of it since the grid is in cache" if shares[-1][0] > 1 else ""
+    return f"sweeps at {low} to {high} of the memory's bandwidth{cached}"
 
 
 def _largest(rows: list[Row]) -> dict[tuple[int, str], list[Row]]:

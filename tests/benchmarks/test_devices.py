@@ -20,8 +20,8 @@ from benchmarks.suite import Entry, Recipe, adam
 from solvers import EllipticOperator, Grid
 
 SIZES = dict.fromkeys(("quick", "default", "full"), 48)
-TINY = Entry("published", Recipe((6,), 3.0, 4), SIZES)
-TRAININGS = {"adam": ("Adam", Entry("lifted", adam(3.0, 4), SIZES))}
+TINY = learning.Training("hybrid", 1, Entry("published", Recipe((6,), 3.0, 4), SIZES))
+TRAININGS = {"adam": learning.Training("Adam", 1, Entry("lifted", adam(3.0, 4), SIZES))}
 FIGURES = {"solvers.png", "compiling_and_networks.png"}
 
 
@@ -45,7 +45,7 @@ def run_tiny(folder: Path, *more: str) -> dict[str, Any]:
         patch.setitem(solving.LEAST_SECONDS, "quick", 5e-3)
         patch.setattr(learning, "TRAININGS", TRAININGS)
         patch.setattr(learning, "HYBRID", TINY)
-        patch.setattr(learning, "CHUNKS", 2)
+        patch.setitem(learning.CHUNKS, "quick", 2)
         patch.setitem(learning.SEEDS, "quick", 2)
         assert main(arguments) == 0
     return read(folder)
