@@ -14,6 +14,7 @@ PARTS = {
     "training": "a training step",
     "hybrid": "the hybrid, to its tolerance",
 }
+SOLVERS = ("sweeps", "solves")
 # What a row is, and what it may have: None where it does not apply or was not reached.
 KNOWN: dict[str, type] = {
     "part": str,

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.devices.backends import PRECISIONS
-from benchmarks.devices.fields import Row
-from benchmarks.devices.learning import TOLERANCE
+from benchmarks.devices.fields import SOLVERS, Row
 from benchmarks.devices.merging import Run, compared
 from benchmarks.devices.tables import succeeded
 from benchmarks.figures import STYLE, save_all
@@ -28,7 +28,6 @@ DEVICES = (
     ("#7f7f7f", "<"),
 )
 KINDS = [(ndim, dtype.name) for ndim in (2, 3) for dtype in PRECISIONS]
-SOLVERS = ("sweeps", "solves")
 
 
 def draw_all(runs: list[Run], names: list[str], output: Path) -> list[Path]:
@@ -49,7 +48,7 @@ def _solvers(runs: list[Run], names: list[str]) -> Figure:
         speed, share = panels[:, column]
         _dots(speed, labels, rows, "unknowns_per_second")
         _dots(share, labels, rows, "bandwidth_fraction")
-        speed.set_title(f"{kind[0]}-D, {kind[1]}{_sizes(rows)}", fontsize=9)
+        speed.set_title(f"{kind[0]}-D, {kind[1]}{_sizes(rows, kind[0])}", fontsize=9)
         speed.set_xlabel("unknowns/s, of a sweep or a whole solve")
         share.set_xlabel("least traffic/s, of the triad's (dashed)")
         share.axvline(1, color="black", lw=0.9, ls=(0, (5, 5)))
@@ -70,16 +69,17 @@ def _others(runs: list[Run], names: list[str]) -> Figure:
     titles = (
         "seconds of compilation: first call less a warm one",
         "training steps per second",
-        f"seconds of the hybrid to a residual of {TOLERANCE:g}",
+        "seconds of the hybrid",
     )
     for axes, parts, value, title in zip(panels, kinds, values, titles, strict=True):
         rows = [_rows(run, parts) for run in runs]
-        _dots(axes, _labels(runs, parts), rows, value, alike=True)
+        _dots(axes, _labels(runs, parts), rows, value,
+              of_all_grids=value == "compile_seconds")  # fmt: skip
         axes.set(xscale="log")
         axes.set_title(title, fontsize=9)
-        for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            which("{x:g}")
-        axes.tick_params(axis="x", which="both", labelsize=7, rotation=45)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     _hybrids(panels[2], [_rows(run, ("hybrid",)) for run in runs])
     panels[0].set_xlabel("a marker for each grid and precision", fontsize=8)
     _legend(figure, names)
@@ -117,8 +117,12 @@ def _labels(runs: list[Run], parts: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _sizes(rows: list[list[Row]]) -> str:
-    sizes = sorted({row["intervals"] for own in rows for row in own})
+def _intervals(rows: list[list[Row]], ndim: int) -> list[int]:
+    return sorted({row["intervals"] for own in rows for row in own if row["ndim"] == ndim})
+
+
+def _sizes(rows: list[list[Row]], ndim: int) -> str:
+    sizes = _intervals(rows, ndim)
     return ": " + ", ".join(map(str, sizes)) + " intervals" if sizes else ": not measured"
 
 
@@ -128,28 +132,33 @@ def _dots(
     rows: list[list[Row]],
     value: str,
     *,
-    alike: bool = False,
+    of_all_grids: bool = False,
 ) -> None:
-    """A line for each method, on it every device's numbers; words where there are none.
+    """A band for each method, in it every device's numbers; words where there are none.
 
-    Markers grow with the grid unless they are to be `alike`.
+    Markers grow with the grid, but for what is `of_all_grids`.
     """
     places = dict(zip(labels, range(len(labels))[::-1], strict=True))
-    sizes = sorted({row["intervals"] for own in rows for row in own})
+    sizes = {ndim: _intervals(rows, ndim) for ndim in (1, 2, 3)}
     for own, (colour, marker), offset in zip(
         rows, _styles(len(rows)), _offsets(len(rows)), strict=True
     ):
         for row in own:
             place = places[row["method"]] + offset
             if row[value] is not None:
-                rank = 0.5 if alike else (sizes.index(row["intervals"]) + 1) / len(sizes)
+                own_sizes = sizes[row["ndim"]]
+                rank = (own_sizes.index(row["intervals"]) + 1) / len(own_sizes)
+                rank = 0.5 if of_all_grids else rank
                 axes.plot([row[value]], [place], marker, color=colour, ms=3 + 4 * rank,
                           mec="black", mew=0.4)  # fmt: skip
-            if not succeeded(row):
+            if not succeeded(row) and not of_all_grids:
                 axes.text(0.01, place, row["status"], color=colour, fontsize=6, va="center",
                           transform=axes.get_yaxis_transform())  # fmt: skip
     axes.set_yticks(list(places.values()), list(labels.values()))
-    axes.set_ylim(-0.6, len(labels) - 0.4)
+    axes.set_ylim(-0.5, len(labels) - 0.5)
+    axes.grid(visible=False, axis="y")
+    for place in list(places.values())[::2]:
+        axes.axhspan(place - 0.5, place + 0.5, color="#f2f2f2", zorder=0)
 
 
 def _styles(count: int) -> list[tuple[str, str]]:
@@ -158,7 +167,7 @@ def _styles(count: int) -> list[tuple[str, str]]:
 
 def _offsets(count: int) -> Any:
     """Places of the devices about the line of a method, the first one uppermost."""
-    return np.linspace(0.28, -0.28, count) if count > 1 else np.zeros(1)
+    return np.linspace(0.25, -0.25, count) if count > 1 else np.zeros(1)
 
 
 def _legend(figure: Figure, names: list[str]) -> None:

@@ -35,10 +35,10 @@ class Training(NamedTuple):
 SQUARE = SUITE["scales"]
 # Recipes of the suite; Adam on the square is what the natural gradient is held against there.
 TRAININGS: dict[str, Training] = {
-    "adam": Training("Adam", 1, SUITE["lifted"]),
-    "natural_gradient": Training("natural gradient", 1, SUITE["published"]),
-    "adam_2d": Training("Adam", 2, dataclasses.replace(SQUARE, recipe=adam(3.0, 16))),
-    "natural_gradient_2d": Training("natural gradient", 2, SQUARE),
+    "adam": Training("Adam step", 1, SUITE["lifted"]),
+    "natural_gradient": Training("natural gradient step", 1, SUITE["published"]),
+    "adam_2d": Training("Adam step", 2, dataclasses.replace(SQUARE, recipe=adam(3.0, 16))),
+    "natural_gradient_2d": Training("natural gradient step", 2, SQUARE),
 }
 # What is timed: chunks of as many steps as are seen at once, 50 of Adam, at most so many seconds.
 CHUNKS = {"quick": 10, "default": 20, "full": 20}

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.devices.backends import PRECISIONS
-from benchmarks.devices.fields import PARTS, Row, key, wrong_entry
+from benchmarks.devices.fields import PARTS, SOLVERS, Row, key, wrong_entry
 
 BENCHMARK, FORMAT = "devices", 1
-PART_ORDER = tuple(PARTS)
 Run = dict[str, Any]
 # What the results of one device on one occasion have.
 RUN: dict[str, type] = {
@@ -106,5 +105,11 @@ def compared(runs: list[Run]) -> list[tuple[tuple[Any, ...], list[Row | None]]]:
     """For each key the rows of all runs, None where one has not measured it, in tables' order."""
     found = [{key(row): row for row in run["rows"]} for run in runs]
     keys = dict.fromkeys(entry for rows in found for entry in rows)
-    ordered = sorted(keys, key=lambda entry: (PART_ORDER.index(entry[0]), *entry[1:5]))
-    return [(entry, [rows.get(entry) for rows in found]) for entry in ordered]
+    return [(entry, [rows.get(entry) for rows in found]) for entry in sorted(keys, key=_place)]
+
+
+def _place(entry: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Where a row stands: sweeps and solves of a grid together, what has a network after them."""
+    part, *grid, _ = entry
+    order = tuple(PARTS).index(part)
+    return (part not in SOLVERS and order, *grid, order)

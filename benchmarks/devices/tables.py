@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.devices.backends import PRECISIONS
-from benchmarks.devices.fields import MEASURED, PARTS, UNSUPPORTED, Row
+from benchmarks.devices.fields import MEASURED, PARTS, SOLVERS, UNSUPPORTED, Row
 from benchmarks.devices.merging import Run, compared
 from benchmarks.report import plain_table
 
@@ -78,7 +78,7 @@ def print_all(console: Console, runs: list[Run], names: list[str], own: int) -> 
 def _parts(run: Run) -> list[tuple[str, dict[str, str], list[Row]]]:
     """Title, columns and rows of each table of one device."""
     parts = []
-    solver_rows = [row for row in run["rows"] if row["part"] in ("sweeps", "solves")]
+    solver_rows = [row for row in run["rows"] if row["part"] in SOLVERS]
     grids = dict.fromkeys((row["ndim"], row["intervals"], row["precision"]) for row in solver_rows)
     for ndim, intervals, precision in grids:
         wanted = (ndim, intervals, precision)
@@ -99,7 +99,7 @@ def devices_table(runs: list[Run], names: list[str]) -> dict[str, Any]:
         device = run["environment"].get("device", {})
         versions = run["environment"].get("versions", {})
         speeds = [_bandwidth(run["precisions"][dtype.name]) for dtype in PRECISIONS]
-        kind = f"{run['platform']}, {device.get('kind', '–')}"
+        kind = ", ".join(dict.fromkeys((run["platform"], device.get("kind", "–"))))
         rows.append([name, kind, run["date"][:16].replace("T", " "), run["mode"],
                      versions.get("jax", "–"), *speeds])  # fmt: skip
     columns = ["device", "platform, kind", "measured", "mode", "jax"]

@@ -1,6 +1,6 @@
 """What came out, in words."""
 
-from benchmarks.devices.fields import Row
+from benchmarks.devices.fields import SOLVERS, Row
 from benchmarks.devices.merging import Run, compared
 from benchmarks.devices.tables import failures, speed_up, succeeded
 
@@ -65,7 +65,7 @@ def _largest(rows: list[Row]) -> dict[tuple[int, str], list[Row]]:
     """The solvers' rows of the largest grid with a number, by dimension and precision."""
     by_kind: dict[tuple[int, str], list[Row]] = {}
     for row in rows:
-        if row["part"] in ("sweeps", "solves") and row["seconds"] is not None:
+        if row["part"] in SOLVERS and row["seconds"] is not None:
             by_kind.setdefault((row["ndim"], row["precision"]), []).append(row)
     return {
         kind: [row for row in found if row["intervals"] == max(r["intervals"] for r in found)]
