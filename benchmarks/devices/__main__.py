@@ -117,7 +117,9 @@ def parse(argv: Sequence[str] | None) -> Settings:
         "--label", help="what to call this machine; by default its processor or accelerator"
     )
     parser.add_argument("--add", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="results.json of earlier runs, here or on other machines")  # fmt: skip
+                        help="results.json of earlier runs, here or on other machines; the first "
+                             "column, that of a run now if there is one, is what the others are "
+                             "held against")  # fmt: skip
     parser.add_argument("--only-added", action="store_true",
                         help="measure nothing here, compare what is added")  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("results/devices"))

@@ -54,8 +54,8 @@ def _solvers(runs: list[Run], names: list[str]) -> Figure:
         share.axvline(1, color="black", lw=0.9, ls=(0, (5, 5)))
     panels[0, 0].set_xscale("log")
     panels[1, 0].set_xlim(left=0)
-    figure.supxlabel("A marker for each grid, the larger the finer. Beyond the dashed line a grid "
-                     "is in cache. Compilation is apart.", fontsize=9)  # fmt: skip
+    figure.supxlabel("A marker for each grid, the larger the finer. Beyond the dashed line it is "
+                     "caches that help. Compilation is apart.", fontsize=9)  # fmt: skip
     _legend(figure, names)
     return figure
 

@@ -18,7 +18,7 @@ def _backends(runs: list[Run], names: list[str], own: int) -> str:
         return f"Nothing was measured here; {_columns(len(runs))} from the added files."
     found, missing = (runs[0]["backends"].get(name, []) for name in ("found", "missing"))
     count = "one backend" if len(found) == 1 else f"{len(found)} backends"
-    none = f" and no {' or '.join(missing)}" if missing else ""
+    none = f", but no {' or '.join(missing)}" if missing else ""
     here = f"JAX finds {count} here, {' and '.join(found)}{none}."
     if own < len(found):
         here += f" Measured, as asked: {runs[0]['platform']}."
@@ -57,7 +57,7 @@ def _alone(run: Run, name: str) -> str:
 def _shares(sweeps: list[Row]) -> str:
     shares = sorted((row["bandwidth_fraction"], row["label"].split(",")[0]) for row in sweeps)
     low, high = (f"{share:.0%} ({label})" for share, label in (shares[0], shares[-1]))
-    cached = ", more than all of it since the grid is in cache" if shares[-1][0] > 1 else ""
+    cached = ", above 100% by its caches" if shares[-1][0] > 1 else ""
     return f"sweeps at {low} to {high} of the memory's bandwidth{cached}"
 
 

@@ -115,7 +115,7 @@ def test_all_parts_are_there(results: dict[str, Any]) -> None:
 
 def test_one_backend_is_one_column_and_is_said(results: dict[str, Any], output: Path) -> None:
     assert len(results["columns"]) == 1
-    assert results["verdict"][0].startswith("JAX finds one backend here, cpu and no gpu or tpu. "
+    assert results["verdict"][0].startswith("JAX finds one backend here, cpu, but no gpu or tpu. "
                                             "So there is one column, ")  # fmt: skip
     assert {path.name for path in output.iterdir()} == {"results.json"} | FIGURES
 
