@@ -7,6 +7,7 @@ and less on the last; arrays between programs have to be divisible, so that ther
 with zeros. That moves nothing: the entries of a device stay with it.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -18,9 +19,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
 
 NAMES = ("grid 0", "grid 1", "grid 2")
-# Entries per device and axis below which a grid function is kept whole on every device: exchanges
-# would cost more than the work that they share.
-FEWEST = 8
+# Entries in all, and per device and axis, below which a grid function is kept whole on every device.
+# Then it is small beside the coarsest level of multigrid, which is, up to some thousand devices.
+SMALLEST, FEWEST = 512, 2
 
 Tree = TypeVar("Tree")
 
@@ -33,9 +34,12 @@ def is_spread() -> bool:
 def spread(tree: Tree) -> Tree:
     """Split grid functions over the mesh, and keep all else, and small ones, whole.
 
-    The identity where there is no mesh.
+    The largest of a tree decides for all of them: blocks of a level stay together. The identity
+    where there is no mesh.
     """
-    return _constrained(tree, spec_of)
+    shapes = [jnp.shape(x) for x in jax.tree.leaves(tree)]
+    largest = {len(s): tuple(map(max, *[t for t in shapes if len(t) == len(s)], s)) for s in shapes}
+    return _constrained(tree, lambda shape: spec_of(largest[len(shape)]))
 
 
 def whole(tree: Tree) -> Tree:
@@ -48,7 +52,9 @@ def spec_of(shape: tuple[int, ...]) -> PartitionSpec:
     splits = _splits()
     ndim = len(get_abstract_mesh().axis_names)
     lead = len(shape) - ndim
-    if lead < 0 or any(shape[lead + d] < FEWEST * p for d, p in splits.items()):
+    own = shape[max(lead, 0) :]
+    is_small = math.prod(own) < SMALLEST or any(own[d] < FEWEST * p for d, p in splits.items())
+    if lead < 0 or is_small:
         return PartitionSpec()
     names = [NAMES[d] if d in splits else None for d in range(ndim)]
     return PartitionSpec(*[None] * lead, *names)
@@ -164,7 +170,7 @@ def place(problem: Any, mesh: Mesh) -> Placed[Any]:
     """Put a problem on a mesh of devices, so that `solve` runs there.
 
     Axis i of the mesh splits axis i of the grid. Grids of any size will do. Small ones, of less
-    than eight nodes per device along a split axis, are kept whole on each device, and so are the
+    than 512 nodes or two per device along a split axis, are kept whole on each device, as are the
     coarse levels of multigrid. What `solve` gives has arrays on the mesh, padded with zeros at the
     high ends to what it divides; `collect()` gives an ordinary `Solution`.
 

@@ -1,6 +1,6 @@
 """`solve`, the front door: a problem and a method in, a checked solution out."""
 
-from typing import Any, NamedTuple
+from typing import Any, overload
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from solvers.direct import FastDiagonalization
 from solvers.grid import Grid, is_traced
+from solvers.implicit import linear_solve
 from solvers.iteration import (
     Reason,
     has_succeeded,
@@ -22,10 +23,12 @@ from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
-from solvers.placement import Placed, is_spread, on, placed, spread, whole
+from solvers.placement import Placed, on, placed, whole
 from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
 from solvers.stepping import initial_guess
+
+Method = lx.AbstractLinearSolver | None
 
 
 class Solution(eqx.Module):
@@ -127,18 +130,24 @@ SLOW = 0.2
 class SolveError(RuntimeError):
     """A solve that failed, with the reason and the `solution` as far as it came."""
 
-    def __init__(self, message: str, solution: Solution):
+    def __init__(self, message: str, solution: "Solution | PlacedSolution"):
         super().__init__(message)
         self.solution = solution
 
 
+@overload
+def solve(problem: Poisson, method: Method = None, *, initial: Any = None, throw: bool = True) -> Solution: ...  # fmt: skip # noqa: E501
+@overload
+def solve(problem: Placed[Poisson], method: Method = None, *, initial: Any = None, throw: bool = True) -> "PlacedSolution": ...  # fmt: skip # noqa: E501
+
+
 def solve(
-    problem: Poisson,
-    method: lx.AbstractLinearSolver | None = None,
+    problem: Poisson | Placed[Poisson],
+    method: Method = None,
     *,
     initial: Any = None,
     throw: bool = True,
-) -> Solution:
+) -> "Solution | PlacedSolution":
     """Solve A u = b.
 
     A problem without Dirichlet sides and reaction has a solution only if its data balance, Σb = 0,
@@ -147,7 +156,7 @@ def solve(
     larger one is refused. The solution with ∫u = 0 is returned.
 
     Args:
-        problem: what to solve.
+        problem: what to solve; one on a mesh of devices (`place`) is solved there.
         method: any method of this package, or any lineax solver. The default is
             `FastDiagonalization` for constant coefficients and else `ConjugateGradient` with Jacobi
             as preconditioner; `solution.method` names it. Conjugate gradients to 1e-8 need double
@@ -186,7 +195,7 @@ def solve(
         )
     if operator.is_singular:
         b = b - jnp.mean(b)
-    solved = _linear_solve(operator, b, method, options)
+    solved = linear_solve(operator, b, method, options)
     solution = _assemble(problem, method, b, options, solved, excess, balances)
     solution = _with_prediction(solution, method)
     failed = ~has_succeeded(solution.reason)
@@ -197,37 +206,6 @@ def solve(
     if bool(failed):
         raise SolveError(explain_failure(solution, method, b), solution) from None
     return solution
-
-
-class _Solved(NamedTuple):
-    value: jax.Array
-    result: Any
-    stats: dict[str, Any]
-
-
-def _linear_solve(
-    operator: EllipticOperator, b: jax.Array, method: Any, options: dict[str, Any]
-) -> Any:
-    """A⁻¹b by lineax; on a mesh by `jax.lax.custom_linear_solve`, with the same gradients.
-
-    Solves for tangents and cotangents by lineax raise when they fail, by a callback that wants the
-    whole array on every device. Here those for cotangents give NaN.
-    """
-    if not is_spread():
-        return lx.linear_solve(operator, b, method, options=options, throw=False)
-
-    def by_method(options: dict[str, Any], b: jax.Array) -> tuple[jax.Array, Any]:
-        value, result, stats = method.compute(method.init(operator, options), b, options)
-        return spread(value), (result, stats)
-
-    def or_nan(_: Any, b: jax.Array) -> tuple[jax.Array, Any]:
-        value, (result, stats) = by_method({}, b)
-        return jnp.where(result == lx.RESULTS.successful, value, jnp.nan), (result, stats)
-
-    value, (result, stats) = jax.lax.custom_linear_solve(
-        operator.mv, b, lambda _, b: by_method(options, b), or_nan, has_aux=True
-    )
-    return _Solved(value, result, stats)
 
 
 class PlacedSolution(eqx.Module):

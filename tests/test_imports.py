@@ -21,6 +21,7 @@ ORDER = (
     "dominant",
     "snapshots",
     "operators",
+    "implicit",
     "problems",
     "gallery",
     "iteration",

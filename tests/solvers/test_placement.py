@@ -37,7 +37,7 @@ def test_every_method_gives_the_answer_of_one_device(found: dict[str, dict[str, 
 
 def test_gradients_are_those_of_one_device(found: dict[str, dict[str, Any]]) -> None:
     for name, row in found["gradient"].items():
-        assert row["distance"] < 1e-7, name  # the solves end at a residual of 1e-9
+        assert row["distance"] < 1e-6, name  # the solves end at a residual of 1e-8
 
 
 def test_no_message_is_as_large_as_a_fine_level(found: dict[str, dict[str, Any]]) -> None:
