@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -132,19 +133,22 @@ class Pair:
 
 
 @pytest.mark.parametrize(
-    ("code", "word", "victim"),
+    ("code", "word", "victim", "by"),
     [
-        (JOIN + SOLVE, "solved", 0),
-        (JOIN + SOLVE, "solved", 1),
-        (JOIN + IDLE, "devices", 0),
-        (JOIN + IDLE, "devices", 1),
+        (JOIN + SOLVE, "solved", 0, signal.SIGKILL),
+        (JOIN + SOLVE, "solved", 1, signal.SIGKILL),
+        (JOIN + IDLE, "devices", 0, signal.SIGTERM),
+        (JOIN + IDLE, "devices", 1, signal.SIGKILL),
     ],
     ids=["solving-0", "solving-1", "idle-0", "idle-1"],
 )
-def test_killing_one_ends_the_other(code: str, word: str, victim: int, tmp_path: Path) -> None:
+def test_killing_one_ends_the_other(
+    code: str, word: str, victim: int, by: signal.Signals, tmp_path: Path
+) -> None:
     with Pair(code, tmp_path) as pair:
         pair.wait_for(word)
-        pair.copies[victim].kill()
+        pair.copies[victim].send_signal(by)
+        assert pair.copies[victim].wait(timeout=LIMIT) == -by
         assert pair.copies[1 - victim].wait(timeout=LIMIT) != 0
         said = pair.text(1 - victim)
     assert re.search("another (process has|task) died", said), said
@@ -238,6 +242,11 @@ def test_a_machine_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(RuntimeError, match=r"add the line '127\.0\.0\.1 "):
         run(2, ["-c", "pass"])
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://10.255.255.1:9")
+    assert variables("127.0.0.1:9", 2, 0)["no_grpc_proxy"] == "127.0.0.1"
 
 
 def test_a_number_that_is_none() -> None:
