@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
 
 NAMES = ("grid 0", "grid 1", "grid 2")
-# Entries in all, and per device and axis, below which a grid function is kept whole on every device.
+# Entries in all, and per device and axis, below which a grid function is whole on every device.
 # Then it is small beside the coarsest level of multigrid, which is, up to some thousand devices.
 SMALLEST, FEWEST = 512, 2
 

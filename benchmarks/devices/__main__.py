@@ -2,7 +2,8 @@
 
 Each method on each backend, in 2-D and 3-D and in both precisions: seconds, unknowns per second,
 share of the measured memory bandwidth and compile time, with the accuracy beside them; training
-steps per second, and the hybrid's seconds to its tolerance. It writes `results.json` and two
+steps per second, and the hybrid's seconds to its tolerance; but for `--quick` also what a cycle
+sends on up to 64 devices, by the compiled program. It writes `results.json` and two
 figures, and prints the tables and a verdict. `--add` puts results of earlier runs, here or
 elsewhere, beside.
 """
@@ -17,12 +18,12 @@ from typing import Any, NamedTuple
 import jax
 from rich.console import Console
 
-from benchmarks.devices import figures, learning, solving, tables
+from benchmarks.devices import figures, learning, scaling, solving, tables
 from benchmarks.devices.backends import PRECISIONS, Device, default_label, find_devices
 from benchmarks.devices.merging import BENCHMARK, FORMAT, Run, column_names, merged, read_runs
 from benchmarks.devices.verdict import verdict
 from benchmarks.options import Parser
-from benchmarks.report import Stages
+from benchmarks.report import Stages, plain_table
 from benchmarks.results import environment, write_json
 from solvers.threads import single_threaded_blas
 
@@ -53,17 +54,27 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         for device in settings.devices:
             own.append(begin(device, settings))
             measure(device, own[-1], settings, stages, save)
-    save()
+        save()
+        counted = _scaling(stages) if own and settings.mode != "quick" else []
     runs = merged(read_runs(path))  # as a reader of the file has them: null for NaN
-    results = contents(runs)
+    results = contents(runs) | {"scaling": counted}
     results["verdict"] = verdict(runs, results["columns"], len(own))
+    if counted:
+        results["verdict"].append(scaling.verdict(counted))
     write_json(path, results)
-    written = [path, *figures.draw_all(runs, results["columns"], settings.output)]
+    written = [path, *figures.draw_all(runs, counted, results["columns"], settings.output)]
     tables.print_all(console, runs, results["columns"], len(own))
+    if counted:
+        console.print(plain_table(scaling.table(counted)))
     for line in results["verdict"]:
         console.print(f"- {line}")
     console.print("Written: " + ", ".join(map(str, written)))
     return results
+
+
+def _scaling(stages: Stages) -> list[dict[str, Any]]:
+    with stages("messages on up to 64 devices", 1.0) as report:
+        return scaling.measure(report)
 
 
 def begin(device: Device, settings: Settings) -> Run:

@@ -1,4 +1,4 @@
-"""The two figures of the comparison of devices."""
+"""The figures of the comparison of devices."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmarks.devices import scaling
 from benchmarks.devices.backends import PRECISIONS
 from benchmarks.devices.fields import SOLVERS, Row
 from benchmarks.devices.merging import Run, compared
@@ -30,9 +31,11 @@ DEVICES = (
 KINDS = [(ndim, dtype.name) for ndim in (2, 3) for dtype in PRECISIONS]
 
 
-def draw_all(runs: list[Run], names: list[str], output: Path) -> list[Path]:
+def draw_all(runs: list[Run], counted: list[Row], names: list[str], output: Path) -> list[Path]:
     with plt.rc_context(STYLE):
         drawn = {"solvers": _solvers(runs, names), "compiling_and_networks": _others(runs, names)}
+        if counted:
+            drawn["scaling"] = scaling.draw(counted)
         return save_all(drawn, output)
 
 

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.devices import backends, cases, learning, methods, solving, tables, timing
+from benchmarks.devices import backends, cases, learning, methods, scaling, solving, tables, timing
 from benchmarks.devices.__main__ import main
 from benchmarks.devices.merging import column_names, merged
+from benchmarks.devices.messages import messages, sent_bytes
 from benchmarks.devices.triad import Triad
 from benchmarks.devices.verdict import verdict
 from benchmarks.suite import Entry, Recipe, adam
@@ -308,3 +309,36 @@ def test_the_triad_is_a_triad(monkeypatch: pytest.MonkeyPatch) -> None:
     triad.again()
     assert triad.bandwidth == triad.bytes / triad.seconds[0]
     np.testing.assert_array_equal(triad._v, np.full(10, 2.0))  # 1 + ½·2
+
+
+PROGRAM = """
+  %a = f32[1,64]{1,0} collective-permute(%x), channel_id=1
+  %b = (f64[], f64[3]{0}) all-reduce(%y, %z), to_apply=%add
+  %c = f32[8,4]{1,0} all-gather-start(%w), dimensions={0}
+  %d = f32[8,4]{1,0} add(%w, %w)
+"""
+
+
+def test_messages_are_read_from_a_program() -> None:
+    found = list(messages(PROGRAM))
+    assert [m.kind for m in found] == ["collective-permute", "all-reduce", "all-gather"]
+    assert [m.size for m in found] == [256, 32, 128]
+    assert [m.largest for m in found] == [64, 3, 32]
+    assert [sent_bytes(m, 4) for m in found] == [256, 48, 96]
+
+
+def test_what_a_cycle_sends_is_counted(on_devices: Callable[..., str], tmp_path: Path) -> None:
+    source = """
+import json
+from benchmarks.devices.counting import Case, count
+print(json.dumps([count(Case("weak", 2, along, 160 * along)) for along in (1, 2)]))
+"""
+    one, four = json.loads(on_devices(source, 4))
+    assert one["messages"] == 0
+    assert four["unknowns"] == 319**2
+    # A sweep of each colour and a residual send the four sides, on levels that halve.
+    assert four["surface_bytes"] < four["halo_bytes"] < 10 * four["surface_bytes"]
+    rows = [one, four, one | {"ndim": 3}, four | {"ndim": 3, "part": "strong"}]
+    assert len(scaling.table(rows)["rows"]) == 4
+    assert "64 devices" in scaling.verdict(rows)
+    scaling.draw(rows).savefig(tmp_path / "scaling.png")

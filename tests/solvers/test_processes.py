@@ -38,8 +38,7 @@ print(jax.device_count(), "devices", flush=True)
 SOLVE = """
 import jax.numpy as jnp
 import numpy as np
-from solvers import Grid, Multigrid, Poisson, solve
-from solvers.placement import place
+from solvers import Grid, Multigrid, Poisson, place, solve
 
 jax.config.update("jax_enable_x64", True)
 mesh = jax.make_mesh((jax.device_count(),), ("x",))
