@@ -54,6 +54,7 @@ def test_a_mesh_of_one_device_changes_nothing() -> None:
     np.testing.assert_array_equal(placed.collect().field, whole.field)
     assert placed.collect().method == whole.method
     assert placed.history()[0].tolist() == whole.history()[0].tolist()
+    assert str(placed) == str(whole)
 
 
 def test_a_solve_goes_on_from_a_solution() -> None:
