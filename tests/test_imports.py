@@ -13,6 +13,7 @@ PACKAGES = ("solvers", "nets", "benchmarks")
 # to import each other.
 ORDER = (
     "threads",
+    "processes",
     "placement",
     "grid",
     "transforms",
