@@ -90,7 +90,8 @@ class RitzTraining:
             its steps.
         max_steps: where the stream ends, if the optimiser has not stalled before.
         mesh: devices that share the points of the quadrature, along all axes, and those of
-            evaluations; None for one device. The training is the same to rounding.
+            evaluations; None for one device. The training is the same to rounding, and what
+            evaluations give is bound to none of the devices.
         clock: seconds, for tests.
 
     Attributes:
@@ -112,9 +113,9 @@ class RitzTraining:
         quadrature; with `GridEnergy` half of that a point. A check is one such pass, and one at the
         2^ndim times as many points of the finer rule; it is made so rarely that it takes at most
         5 % of the steps' time. A refinement makes steps 2^ndim times as dear. On a mesh of s
-        devices each does 1/s of that, and sends and receives 2(1 − 1/s) times the P parameters'
-        gradient a step (by natural gradient a P × P matrix and vectors of length P, by
-        `GridEnergy` its outermost rows of nodes too), whatever the number of points.
+        devices each does 1/s of that, and sends 2(1 − 1/s) times at most 2P + 1 numbers a step for
+        P parameters (16P bytes in single precision), by natural gradient P² + 2P and for each trial
+        2P, by `GridEnergy` its outermost rows of nodes too, whatever the number of points.
 
     Example:
         >>> from nets.networks import MLP
