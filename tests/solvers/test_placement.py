@@ -18,8 +18,8 @@ FINE = 0.5
 
 @pytest.fixture(scope="module")
 def found(on_devices: Callable[..., str]) -> dict[str, dict[str, Any]]:
-    """What `on_mesh.py` says, by group and name."""
-    lines = on_devices(Path(__file__).with_name("on_mesh.py"), 8).splitlines()
+    """What `on_eight_devices.py` says, by group and name."""
+    lines = on_devices(Path(__file__).with_name("on_eight_devices.py"), 8).splitlines()
     groups: dict[str, dict[str, Any]] = {}
     for row in map(json.loads, lines):
         groups.setdefault(row.pop("group"), {})[row.pop("name")] = row
