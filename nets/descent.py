@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nets.energies import RitzEnergy, RitzLoss
 from nets.networks import PureNetwork
-from nets.ritz import RitzEnergy, RitzLoss
 
 
 class Position(NamedTuple):

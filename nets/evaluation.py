@@ -1,19 +1,21 @@
 """A network's u and its features on all nodes of a grid, compiled once for each grid."""
 
+import math
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from nets.ansatz import Ansatz, Network, ansatz_at, cast
 from nets.boundaries import BoundaryTreatment
 from nets.networks import PureNetwork
 from nets.quadrature import node_points
+from nets.sharding import PointSharding
 from solvers.grid import Grid
 from solvers.problems import Poisson
 
-# Points at a time: with some 64 neurons a layer's values then take a few megabytes, not gigabytes.
+# Points of a device at a time: with some 64 neurons a layer's values then take a few megabytes, not
+# gigabytes.
 BLOCK = 16384
 
 
@@ -24,11 +26,15 @@ class Evaluation:
     gives a field without its rounding. Without Dirichlet side and with c = 0 the field is shifted
     to zero integral.
 
+    On a mesh the devices share the nodes, then have the whole result each; what comes out is an
+    array that is bound to no device, and so goes with a problem on one of them and on all.
+
     Args:
         problem: the equation and its data.
         boundary: G and d.
         network: N.
         features: of its last hidden layer, (N, inputs) to (N, k); None where it has none.
+        sharding: of the nodes over devices.
     """
 
     def __init__(
@@ -37,9 +43,10 @@ class Evaluation:
         boundary: BoundaryTreatment,
         network: PureNetwork,
         features: PureNetwork | None = None,
+        sharding: PointSharding = PointSharding(),
     ):
         self._problem, self._boundary, self._network = problem, boundary, network
-        self._feature_map = features
+        self._feature_map, self._sharding = features, sharding
         self._ready: dict[Any, tuple[Ansatz, Any]] = {}
         self._ready_features: dict[Any, Any] = {}
 
@@ -69,10 +76,11 @@ class Evaluation:
         if key not in self._ready:
             points = node_points(grid)
             ansatz = ansatz_at(self._problem, self._boundary, grid, points, gradients=False)
-            self._ready[key] = ansatz, _compiled(partial(self._field, grid), params, ansatz)
+            ansatz = self._sharding.deal(ansatz, self._sharding.order((len(points), 1)))
+            self._ready[key] = ansatz, self._compiled(partial(self._field, grid), params, ansatz)
         if features and key not in self._ready_features:
-            program = _compiled(partial(self._feature_fields, grid), params, self._ready[key][0])
-            self._ready_features[key] = program
+            program = partial(self._feature_fields, grid)
+            self._ready_features[key] = self._compiled(program, params, self._ready[key][0])
 
     def __call__(self, params: Any, grid: Grid) -> jax.Array:
         """u on all nodes, shape `grid.full_shape`."""
@@ -81,44 +89,46 @@ class Evaluation:
             self.prepare(params, grid)
             ready = self._ready[_key(grid)]
         ansatz, program = ready
-        return program(params, ansatz)
+        return self._sharding.free(program(params, ansatz))
 
     def features(self, params: Any, grid: Grid) -> jax.Array:
         """d·φ₁ … d·φ_k on all nodes, shape (k, *grid.full_shape)."""
         if not self.is_ready(grid, features=True):
             self.prepare(params, grid, features=True)
-        return self._ready_features[_key(grid)](params, self._ready[_key(grid)][0])
+        program = self._ready_features[_key(grid)]
+        return self._sharding.free(program(params, self._ready[_key(grid)][0]))
 
     def _feature_fields(self, grid: Grid, params: Any, ansatz: Ansatz) -> jax.Array:
         assert self._feature_map is not None
-        values = _in_blocks(partial(self._feature_map, cast(params, grid.dtype)), ansatz.inputs)
-        return (ansatz.factor[None] * values.T).reshape(-1, *grid.full_shape)
+        values = self._in_blocks(
+            partial(self._feature_map, cast(params, grid.dtype)), ansatz.inputs
+        )
+        return self._on_nodes(grid, ansatz.factor[None] * values.T)
 
     def _field(self, grid: Grid, params: Any, ansatz: Ansatz) -> jax.Array:
         network = partial(self._network, cast(params, grid.dtype))
-        u = ansatz.values(partial(_in_blocks, network)).reshape(grid.full_shape)
+        u = self._on_nodes(grid, ansatz.values(partial(self._in_blocks, network)))
         if self._problem.operator.is_singular:
             u = grid.without_integral(u)
         return u
 
+    def _on_nodes(self, grid: Grid, values: jax.Array) -> jax.Array:
+        """Without what fills shares up, (…, N) to (…, *grid.full_shape)."""
+        values = self._sharding.whole(values)[..., : math.prod(grid.full_shape)]
+        return values.reshape(*values.shape[:-1], *grid.full_shape)
 
-def _compiled(function: Any, params: Any, ansatz: Ansatz) -> Any:
-    program = jax.jit(function).lower(params, ansatz).compile()
-    jax.block_until_ready(program(params, ansatz))  # memory and threads, before anyone looks
-    return program
+    def _in_blocks(self, network: Network, inputs: jax.Array) -> jax.Array:
+        """A function of (N, inputs) points, at most `BLOCK` of each device's at a time."""
+        if len(inputs) <= BLOCK * self._sharding.shares:
+            return network(inputs)
+        values = jax.lax.map(network, self._sharding.parts(inputs, BLOCK))
+        return self._sharding.joined(values, len(inputs))
+
+    def _compiled(self, function: Any, params: Any, ansatz: Ansatz) -> Any:
+        program = self._sharding.compiled(function, params, ansatz)
+        jax.block_until_ready(program(params, ansatz))  # memory and threads, before anyone looks
+        return program
 
 
 def _key(grid: Grid) -> tuple[Any, ...]:
     return grid.intervals, grid.boundary, grid.lower, grid.upper, grid.dtype
-
-
-def _in_blocks(network: Network, inputs: jax.Array) -> jax.Array:
-    """A function of (N, inputs) points, at most `BLOCK` of them at a time."""
-    number, size = inputs.shape
-    blocks = -(-number // BLOCK)
-    if blocks == 1:
-        return network(inputs)
-    each = -(-number // blocks)
-    padded = jnp.pad(inputs, ((0, blocks * each - number), (0, 0)))
-    values = jax.lax.map(network, padded.reshape(blocks, each, size))
-    return values.reshape(-1, *values.shape[2:])[:number]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from nets.ritz import RitzLoss
+from nets.energies import RitzLoss
 from solvers.grid import as_count, as_number
 
 # Damping at which no step is left to be tried, and the least that is.
@@ -44,13 +44,13 @@ def energy_natural_gradient(
 
         (JᵀHJ + λ (tr JᵀHJ/P) I) Δ = −Jᵀ(Hq − ℓ)
 
-    for the P parameters, or where these outnumber the numbers in q, the system of that size which
-    has Jᵀ on its left. Along Δ the path of q bends, by q″ = ∂²q/∂Δ²; the same matrix with −½JᵀHq″
-    on the right gives the correction of second order Δ₂ (geodesic acceleration), which is added
-    where 2|Δ₂| ≤ ¾|Δ|. The sum is taken if it lowers the energy, of which the difference is summed
-    point by point, so that it is right to rounding however small; λ follows the ratio ρ of that and
-    the difference predicted for Δ: times max(⅓, 1 − (2ρ − 1)³) on success, and on failure times 2,
-    4, 8, ….
+    for the P parameters, or where these outnumber the numbers in q and all of it is on one device,
+    the system of that size which has Jᵀ on its left. Along Δ the path of q bends, by
+    q″ = ∂²q/∂Δ²; the same matrix with −½JᵀHq″ on the right gives the correction of second order Δ₂
+    (geodesic acceleration), which is added where 2|Δ₂| ≤ ¾|Δ|. The sum is taken if it lowers the
+    energy, of which the difference is summed point by point, so that it is right to rounding
+    however small; λ follows the ratio ρ of that and the difference predicted for Δ: times
+    max(⅓, 1 − (2ρ − 1)³) on success, and on failure times 2, 4, 8, ….
 
     A step is a whole one: no learning rate. Near the rounding of the precision no trial succeeds
     any more: `has_stalled` says so, and a `RitzTraining` ends. In single precision that is at some
@@ -67,7 +67,8 @@ def energy_natural_gradient(
         ValueError: for arguments out of range, or another `value_fn`.
 
     Cost: the derivatives of N(d + 1) numbers by P parameters, 2N(d + 1)P² operations for the
-    matrix, and P³/3 for each trial.
+    matrix, and P³/3 for each trial. On a mesh the devices share all but the last, and sum the
+    matrix and some vectors of length P.
 
     Reference: Müller, Zeinhofer 2023, "Achieving high accuracy with PINNs via energy natural
     gradient descent", ICML, arXiv 2302.13163; Nielsen 1999, "Damping parameter in Marquardt's
@@ -132,8 +133,9 @@ def _descend(
 
     q, pull = jax.vjp(features, flat)
     slope = energy.curvature(q) - energy.loads
-    # Of both products the trace is the same; the wide one acts from the left of Jᵀ.
-    is_wide = q.size < flat.size
+    # Of both products the trace is the same; the wide one acts from the left of Jᵀ, and joins any
+    # two points: where these are on many devices, the other one is what can be summed.
+    is_wide = q.size < flat.size and energy.sharding.shares == 1
     matrix = loss.dual(params) if is_wide else loss.gauss_newton(params)
     size = jnp.trace(matrix) / flat.size
 

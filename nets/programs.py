@@ -35,12 +35,12 @@ class Programs:
         if level not in self._steps:
             none = np.zeros(self._most, np.float32), np.int32(0), np.int32(0)
             arguments = self._ladder.energy(level), self._start, *none
-            self._steps[level] = jax.jit(self._descent.steps).lower(*arguments).compile()
+            self._steps[level] = self._ladder.sharding.compiled(self._descent.steps, *arguments)
             jax.block_until_ready(self._steps[level](*arguments))
         if check and level not in self._checks:
             function = partial(check_energy, self._descent.network)
             arguments = *map(self._ladder.energy, (level, level + 1)), self._start.params
-            self._checks[level] = jax.jit(function).lower(*arguments).compile()
+            self._checks[level] = self._ladder.sharding.compiled(function, *arguments)
             self.check(level, self._start.params)
 
     def steps(

@@ -125,7 +125,8 @@ class GridEnergy(Quadrature):
 
     It needs no derivative of the network, and takes all that the problem takes: nodal arrays,
     jumps, fluxes. Between the nodes it sees nothing: on another grid the network may be worse. As a
-    rule it is the trapezoidal one, which a penalty on the sides uses.
+    rule it is the trapezoidal one, which a penalty on the sides uses. A mesh of devices splits the
+    grid's first axis.
 
     Example:
         >>> points, weights = GridEnergy().volume(Grid(4))

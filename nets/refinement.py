@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from nets.boundaries import BoundaryTreatment
+from nets.energies import RitzEnergy
 from nets.networks import PureNetwork
 from nets.quadrature import Quadrature
-from nets.ritz import RitzEnergy, choose_quadrature, ritz_energy
+from nets.ritz import choose_quadrature, ritz_energy
+from nets.sharding import PointSharding
 from solvers.problems import Poisson
 
 Array = jax.Array | np.ndarray
@@ -63,6 +65,7 @@ class EnergyLadder:
 
     Args:
         problem, boundary, quadrature, dtype: as for `ritz_energy`.
+        sharding: of the points over devices.
     """
 
     def __init__(
@@ -71,11 +74,14 @@ class EnergyLadder:
         boundary: BoundaryTreatment,
         quadrature: Quadrature | None,
         dtype: Any,
+        sharding: PointSharding = PointSharding(),
     ):
+        self.sharding = sharding
         self._build = partial(ritz_energy, problem, boundary=boundary, dtype=dtype)
         self._grid = problem.grid
         self._rules: list[Quadrature | None] = [quadrature or choose_quadrature(problem)]
         self._energies: dict[int, RitzEnergy] = {}
+        self._points: dict[int, int] = {}
 
     def rule(self, level: int) -> Quadrature | None:
         """The quadrature after `level` refinements; None if there is none so fine."""
@@ -87,8 +93,15 @@ class EnergyLadder:
     def energy(self, level: int) -> RitzEnergy:
         """The energy by `rule(level)`."""
         if level not in self._energies:
-            self._energies[level] = self._build(quadrature=self.rule(level))
+            energy = self._build(quadrature=self.rule(level))
+            self._points[level] = len(energy.ansatz.inputs)
+            self._energies[level] = energy.split(self.sharding)
         return self._energies[level]
+
+    def points(self, level: int) -> int:
+        """How many points `energy(level)` has, without those that only fill shares up."""
+        self.energy(level)
+        return self._points[level]
 
 
 def check_energy(

@@ -237,6 +237,9 @@ class PlacedSolution(eqx.Module):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.rest, name)
 
+    def __str__(self) -> str:
+        return str(self.rest)
+
 
 def _with_parts(solution: Solution, field: Any, value: Any, operator: Any) -> Solution:
     return eqx.tree_at(
@@ -255,7 +258,7 @@ def _solve_placed(
     failed = ~has_succeeded(solution.reason)
     if is_traced(failed) or not throw or not bool(failed):
         return solution
-    raise SolveError(str(solution.rest), solution)
+    raise SolveError(str(solution), solution)
 
 
 @eqx.filter_jit

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# Programs for processes with more devices than this one, not to be imported here.
+collect_ignore_glob = ["*_devices.py"]
 
 
 @pytest.fixture(scope="session")

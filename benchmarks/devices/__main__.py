@@ -57,7 +57,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         save()
         counted = _scaling(stages) if own and settings.mode != "quick" else []
     runs = merged(read_runs(path))  # as a reader of the file has them: null for NaN
-    results = contents(runs) | {"scaling": counted}
+    results: dict[str, Any] = contents(runs) | {"scaling": counted}
     results["verdict"] = verdict(runs, results["columns"], len(own))
     if counted:
         results["verdict"].append(scaling.verdict(counted))

@@ -11,8 +11,8 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from nets import MLP, GaussLegendre, RitzTraining, energy_natural_gradient, in_turn, ritz_energy
+from nets.energies import RitzLoss
 from nets.optimizers import has_stalled, judges_steps
-from nets.ritz import RitzLoss
 from solvers import Boundary, Grid, Poisson, gallery, solve
 
 D, N, P = Boundary.DIRICHLET, Boundary.NEUMANN, Boundary.PERIODIC
@@ -41,7 +41,7 @@ def loss_of(quadrature: str) -> RitzLoss:
 @pytest.mark.parametrize("quadrature", ["points", "nodes"])
 def test_the_pieces_make_up_the_energy(quadrature: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of quadratics JᵀHJ is the Hessian, Jᵀ(Hq − ℓ) the gradient, and differences are exact."""
-    monkeypatch.setattr("nets.ritz.BLOCK", 7)  # of 25 points
+    monkeypatch.setattr("nets.energies.BLOCK", 7)  # of 25 points
     loss, params = loss_of(quadrature), jnp.asarray([0.3, -0.2, 0.5])
 
     @jax.jit

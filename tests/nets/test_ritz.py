@@ -21,8 +21,8 @@ from nets import (
 )
 from nets.ansatz import Network
 from nets.boundaries import BoundaryTreatment
+from nets.energies import NodalEnergy, PointEnergy
 from nets.quadrature import Quadrature
-from nets.ritz import NodalEnergy, PointEnergy
 from solvers.grid import Boundary, Grid
 from solvers.problems import Poisson
 

@@ -18,8 +18,8 @@ FINE = 0.5
 
 @pytest.fixture(scope="module")
 def found(on_devices: Callable[..., str]) -> dict[str, dict[str, Any]]:
-    """What `on_mesh.py` says, by group and name."""
-    lines = on_devices(Path(__file__).with_name("on_mesh.py"), 8).splitlines()
+    """What `on_eight_devices.py` says, by group and name."""
+    lines = on_devices(Path(__file__).with_name("on_eight_devices.py"), 8).splitlines()
     groups: dict[str, dict[str, Any]] = {}
     for row in map(json.loads, lines):
         groups.setdefault(row.pop("group"), {})[row.pop("name")] = row
@@ -54,6 +54,7 @@ def test_a_mesh_of_one_device_changes_nothing() -> None:
     np.testing.assert_array_equal(placed.collect().field, whole.field)
     assert placed.collect().method == whole.method
     assert placed.history()[0].tolist() == whole.history()[0].tolist()
+    assert str(placed) == str(whole)
 
 
 def test_a_solve_goes_on_from_a_solution() -> None:
