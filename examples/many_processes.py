@@ -8,8 +8,7 @@ and on a cluster, as in `srun --nodes=8 --ntasks-per-node=1 python examples/many
 import jax
 import jax.numpy as jnp
 
-from solvers import Grid, Multigrid, Poisson, solve
-from solvers.placement import place
+from solvers import Grid, Multigrid, Poisson, place, solve
 from solvers.processes import initialize
 
 initialize()  # before all else that uses JAX

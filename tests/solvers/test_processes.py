@@ -14,8 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solvers import Grid, Multigrid, Poisson, processes, solve
-from solvers.processes import from_environment, main, run, variables
+from solvers import Grid, Multigrid, Poisson, solve
+from solvers.processes import run, variables
+from solvers.processes.__main__ import main
+from solvers.processes.joining import from_environment
+from solvers.processes.starting import free_port
 
 ROOT = Path(__file__).parents[2]
 # Every process of a job has to have ended by then when one has died.
@@ -38,8 +41,7 @@ print(jax.device_count(), "devices", flush=True)
 SOLVE = """
 import jax.numpy as jnp
 import numpy as np
-from solvers import Grid, Multigrid, Poisson, solve
-from solvers.placement import place
+from solvers import Grid, Multigrid, Poisson, place, solve
 
 jax.config.update("jax_enable_x64", True)
 mesh = jax.make_mesh((jax.device_count(),), ("x",))
@@ -98,7 +100,7 @@ class Pair:
     """Two processes as a cluster would start them, without the command that watches over them."""
 
     def __init__(self, code: str, folder: Path, start: Start = loopback):
-        port = processes._free_port()
+        port = free_port()
         self.outputs = [folder / f"{number}.txt" for number in range(2)]
         self.copies = []
         for number, output in enumerate(self.outputs):
