@@ -22,6 +22,7 @@ from solvers.multigrid.multigrid import Multigrid as Multigrid
 from solvers.multigrid.prediction import predict_factor as predict_factor
 from solvers.operators import EllipticOperator as EllipticOperator
 from solvers.order import observed_order as observed_order
+from solvers.placement import place as place
 from solvers.problems import Poisson as Poisson
 from solvers.relaxation.chebyshev import Chebyshev as Chebyshev
 from solvers.relaxation.gauss_seidel import GaussSeidel as GaussSeidel

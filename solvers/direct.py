@@ -21,6 +21,7 @@ from solvers.iteration import (
     without_mean,
 )
 from solvers.operators import EllipticOperator
+from solvers.placement import along_lines, is_spread
 
 # Below so many lines a step of the recurrence costs more than the transform that it saves.
 FEWEST_LINES = 100
@@ -88,7 +89,7 @@ class FastDiagonalization(lx.AbstractLinearSolver):
         operator, eigenvalues = state
         refuse_options(options)
         b = without_mean(operator, read_vector(operator, "vector", vector))
-        axis = _line_axis(operator.grid)
+        axis = None if is_spread() else _line_axis(operator.grid)
         if axis is None:
             u = _by_modes(state, b)
         else:
@@ -124,12 +125,14 @@ def _by_modes(state: FastDiagonalizationState, b: jax.Array) -> jax.Array:
     grid = operator.grid
     modes = b / operator.weigh(jnp.ones_like(b))
     for axis in range(grid.ndim):
-        modes = transforms.analyze(modes, grid, axis)
+        analyze = functools.partial(transforms.analyze, grid=grid, axis=axis)
+        modes = along_lines(analyze, modes, axis)
     total = _total(operator, eigenvalues, range(grid.ndim))
     is_null = (total == 0) & operator.is_singular
     u = jnp.where(is_null, 0, modes / jnp.where(is_null, 1, total))
     for axis in range(grid.ndim):
-        u = transforms.synthesize(u, grid, axis)
+        synthesize = functools.partial(transforms.synthesize, grid=grid, axis=axis)
+        u = along_lines(synthesize, u, axis)
     return u
 
 

@@ -12,6 +12,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.placement import is_spread, spread
+
 
 class Boundary(enum.Enum):
     """What holds on a side of the box."""
@@ -139,9 +141,15 @@ class Grid(eqx.Module):
         return self.lower[axis] * (1 - steps) + self.upper[axis] * steps
 
     def coordinates(self) -> tuple[jax.Array, ...]:
-        """One array per axis with that coordinate of every node, each of shape `full_shape`."""
-        axes = np.meshgrid(*map(self.nodes, range(self.ndim)), indexing="ij")
-        return tuple(jnp.asarray(x, self.dtype) for x in axes)
+        """One array per axis with that coordinate of every node, each of shape `full_shape`.
+
+        On a mesh of devices each works out its own part.
+        """
+        lines = np.meshgrid(*map(self.nodes, range(self.ndim)), indexing="ij", sparse=True)
+        if is_spread():
+            shape = self.full_shape
+            return spread(tuple(jnp.broadcast_to(jnp.asarray(x, self.dtype), shape) for x in lines))
+        return tuple(jnp.asarray(np.broadcast_to(x, self.full_shape), self.dtype) for x in lines)
 
     def row_weights(self, axis: int) -> np.ndarray:
         """Share of a cell that each unknown has along `axis`: ½ on a Neumann side, else 1."""

@@ -82,7 +82,9 @@ class Poisson(eqx.Module):
         """Put the given boundary values round the unknowns: `grid.shape` to `grid.full_shape`."""
         if u.shape != self.grid.shape:
             raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
-        return self.boundary_field.astype(u.dtype).at[self.grid.unknowns].set(u)
+        pairs = zip(self.grid.unknowns, self.grid.full_shape, strict=True)
+        inner = jnp.pad(u, [(s.start, n - s.stop) for s, n in pairs])
+        return self.boundary_field.astype(u.dtype) + inner
 
     def boundary_extension(self) -> jax.Array:
         """Extend the boundary values to all nodes: a guess that meets them, `grid.full_shape`.
@@ -130,13 +132,21 @@ class Poisson(eqx.Module):
 
 def _boundary_field(grid: Grid, boundary_values: Any) -> jax.Array:
     values = jnp.broadcast_to(grid.sample("boundary_values", boundary_values), grid.full_shape)
-    given = np.ones(grid.full_shape, bool)
-    given[grid.unknowns] = False
-    if not given.any() and (callable(boundary_values) or _is_nonzero(values)):
+    if not grid.has_dirichlet_side and (callable(boundary_values) or _is_nonzero(values)):
         raise ValueError("boundary_values: given, but no side of the grid is Boundary.DIRICHLET")
-    values = jnp.where(given, values, 0)
+    values = jnp.where(_is_given_at(grid), values, 0)
     refuse("boundary_values", values, lambda x: False, "finite values on Dirichlet sides")
     return values
+
+
+def _is_given_at(grid: Grid) -> jax.Array:
+    """Whether each node is no unknown, shape `grid.full_shape`."""
+    given = jnp.zeros((1,) * grid.ndim, bool)
+    for axis, size in enumerate(grid.full_shape):
+        outside = np.ones(size, bool)
+        outside[grid.unknowns[axis]] = False
+        given = given | outside.reshape([-1 if d == axis else 1 for d in range(grid.ndim)])
+    return given
 
 
 def _as_leaves(given: Any) -> Any:

@@ -1,6 +1,6 @@
 """`solve`, the front door: a problem and a method in, a checked solution out."""
 
-from typing import Any
+from typing import Any, overload
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from solvers.direct import FastDiagonalization
 from solvers.grid import Grid, is_traced
+from solvers.implicit import linear_solve
 from solvers.iteration import (
     Reason,
     has_succeeded,
@@ -22,9 +23,12 @@ from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
+from solvers.placement import Placed, on, placed, whole
 from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
 from solvers.stepping import initial_guess
+
+Method = lx.AbstractLinearSolver | None
 
 
 class Solution(eqx.Module):
@@ -126,18 +130,24 @@ SLOW = 0.2
 class SolveError(RuntimeError):
     """A solve that failed, with the reason and the `solution` as far as it came."""
 
-    def __init__(self, message: str, solution: Solution):
+    def __init__(self, message: str, solution: "Solution | PlacedSolution"):
         super().__init__(message)
         self.solution = solution
 
 
+@overload
+def solve(problem: Poisson, method: Method = None, *, initial: Any = None, throw: bool = True) -> Solution: ...  # fmt: skip # noqa: E501
+@overload
+def solve(problem: Placed[Poisson], method: Method = None, *, initial: Any = None, throw: bool = True) -> "PlacedSolution": ...  # fmt: skip # noqa: E501
+
+
 def solve(
-    problem: Poisson,
-    method: lx.AbstractLinearSolver | None = None,
+    problem: Poisson | Placed[Poisson],
+    method: Method = None,
     *,
     initial: Any = None,
     throw: bool = True,
-) -> Solution:
+) -> "Solution | PlacedSolution":
     """Solve A u = b.
 
     A problem without Dirichlet sides and reaction has a solution only if its data balance, Σb = 0,
@@ -146,7 +156,7 @@ def solve(
     larger one is refused. The solution with ∫u = 0 is returned.
 
     Args:
-        problem: what to solve.
+        problem: what to solve; one on a mesh of devices (`place`) is solved there.
         method: any method of this package, or any lineax solver. The default is
             `FastDiagonalization` for constant coefficients and else `ConjugateGradient` with Jacobi
             as preconditioner; `solution.method` names it. Conjugate gradients to 1e-8 need double
@@ -167,6 +177,8 @@ def solve(
         >>> print(solution.field[4].round(6), solution.method)
         0.25 FastDiagonalization
     """
+    if isinstance(problem, Placed):
+        return _solve_placed(problem, method, initial, throw=throw)
     if not isinstance(problem, Poisson):
         raise ValueError(f"problem: expected a Poisson, got {type(problem).__name__}")
     operator, b = problem.operator, problem.rhs
@@ -183,7 +195,7 @@ def solve(
         )
     if operator.is_singular:
         b = b - jnp.mean(b)
-    solved = lx.linear_solve(operator, b, method, options=options, throw=False)
+    solved = linear_solve(operator, b, method, options)
     solution = _assemble(problem, method, b, options, solved, excess, balances)
     solution = _with_prediction(solution, method)
     failed = ~has_succeeded(solution.reason)
@@ -194,6 +206,64 @@ def solve(
     if bool(failed):
         raise SolveError(explain_failure(solution, method, b), solution) from None
     return solution
+
+
+class PlacedSolution(eqx.Module):
+    """A solution on a mesh of devices.
+
+    Attributes:
+        parts: field, value and operator.
+        rest: the `Solution` without them: all numbers and histories, on every device.
+    """
+
+    parts: Placed[tuple[jax.Array, jax.Array, EllipticOperator]]
+    rest: Solution
+
+    @property
+    def field(self) -> jax.Array:
+        """u on all nodes, with zeros at the high ends where the mesh does not divide them."""
+        return self.parts.arrays[0]
+
+    @property
+    def value(self) -> jax.Array:
+        """u at the unknowns, padded likewise."""
+        return self.parts.arrays[1]
+
+    def collect(self) -> Solution:
+        """The solution with whole arrays, in every process."""
+        field, value, operator = self.parts.collect()
+        return _with_parts(self.rest, field, value, operator)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rest, name)
+
+
+def _with_parts(solution: Solution, field: Any, value: Any, operator: Any) -> Solution:
+    return eqx.tree_at(
+        lambda s: (s.field, s.value, s.operator),
+        solution,
+        (field, value, operator),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def _solve_placed(
+    problem: Placed[Poisson], method: Any, initial: Any, *, throw: bool
+) -> PlacedSolution:
+    with on(problem.mesh):
+        solution = _on_mesh(problem, method, initial)
+    failed = ~has_succeeded(solution.reason)
+    if is_traced(failed) or not throw or not bool(failed):
+        return solution
+    raise SolveError(str(solution.rest), solution)
+
+
+@eqx.filter_jit
+def _on_mesh(problem: Placed[Poisson], method: Any, initial: Any) -> PlacedSolution:
+    guess = initial.parts.inside()[0] if isinstance(initial, PlacedSolution) else initial
+    found = solve(problem.inside(), method, initial=guess, throw=False)
+    parts = placed((found.field, found.value, found.operator), problem.mesh)
+    return PlacedSolution(parts, whole(_with_parts(found, None, None, None)))
 
 
 def _pick(operator: EllipticOperator) -> lx.AbstractLinearSolver:
@@ -220,7 +290,7 @@ def _assemble(
     method: lx.AbstractLinearSolver,
     b: jax.Array,
     options: dict[str, Any],
-    solved: lx.Solution,
+    solved: Any,
     excess: jax.Array,
     balances: jax.Array,
 ) -> Solution:
@@ -269,7 +339,7 @@ def _slowness(stats: dict[str, Any]) -> str:
 
 
 def _statistics(
-    operator: EllipticOperator, b: jax.Array, options: dict[str, Any], solved: lx.Solution
+    operator: EllipticOperator, b: jax.Array, options: dict[str, Any], solved: Any
 ) -> dict[str, Any]:
     """Our statistics, also of one of lineax's own solvers, which may call a NaN a success."""
     if "reason" in solved.stats:

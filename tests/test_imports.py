@@ -13,13 +13,14 @@ PACKAGES = ("solvers", "nets", "benchmarks")
 # to import each other.
 ORDER = (
     "threads",
+    "placement",
     "grid",
     "transforms",
     "tridiagonal",
     "dominant",
     "snapshots",
     "operators",
-    "placement",
+    "implicit",
     "problems",
     "gallery",
     "iteration",

@@ -149,7 +149,7 @@ class Session:
         return self.seconds - self.trace[-1].seconds >= max(gap, cost)
 
     def _distance(self, snapshot: Snapshot) -> float:
-        """√(energy by the latest step/energy of zero's error) in `NEAR` tolerances, 1 if unknown."""
+        """√(energy by the latest step/energy of zero's error) in `NEAR` tolerances, else 1."""
         whole, drop = self.zero.energy, snapshot.energy_drop
         if drop is None or not whole > 0:
             return 1.0

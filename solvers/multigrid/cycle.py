@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from solvers.multigrid.blocks import Blocks
 from solvers.multigrid.hierarchy import Hierarchy
 from solvers.multigrid.level import Level
+from solvers.placement import is_spread, spread, whole
 
 
 class Cycle(enum.Enum):
@@ -44,12 +45,12 @@ def run_cycle(
     for V and 2 for W; (pre + post + 1)/(1 − 2⁻ᵈ)² for F.
     """
     if depth == len(hierarchy.levels):
-        return hierarchy.solve(f)
+        return hierarchy.solve(whole(f))
     level, relaxation = hierarchy.levels[depth], hierarchy.relaxations[depth]
     transfer = hierarchy.transfers[depth]
     once = one_of(f)
     # The loops over a general stencil are stages already.
-    hold = written if isinstance(level, Level) else _as_it_is
+    hold = written if isinstance(level, Level) else _placed
 
     def sweeps(u: Blocks, count: int, reverse: bool) -> Blocks:
         def sweep(_: Any, v: Blocks) -> Blocks:
@@ -71,7 +72,8 @@ def run_cycle(
 
 def one_of(f: Blocks) -> jax.Array:
     """The number 1, in a way that the compiler cannot know."""
-    probe = next(x for x in f.values() if x.size).reshape(-1)[0]
+    block = next(x for x in f.values() if x.size)
+    probe = jax.lax.slice(block, (0,) * block.ndim, (1,) * block.ndim).reshape(())
     return 1 + (probe > jnp.inf).astype(jnp.int32)
 
 
@@ -79,8 +81,11 @@ def written(blocks: Blocks, once: jax.Array) -> Blocks:
     """The same, written out by a loop of no rounds.
 
     Otherwise XLA fuses the stages of a cycle on the CPU into one another and computes each value
-    again for all that read it, level upon level: a cycle took 50 times as long.
+    again for all that read it, level upon level: a cycle took 50 times as long. On a mesh the
+    exchanges between devices part the stages.
     """
+    if is_spread():
+        return spread(blocks)
 
     # The body, never run, is the least that the compiler cannot leave out: a quarter less to
     # compile than a change of all values, in a loop that counts.
@@ -91,9 +96,9 @@ def written(blocks: Blocks, once: jax.Array) -> Blocks:
     return jax.lax.while_loop(lambda state: state[0], change, (once != 1, blocks))[1]
 
 
-def _as_it_is(blocks: Blocks, once: jax.Array) -> Blocks:
+def _placed(blocks: Blocks, once: jax.Array) -> Blocks:
     del once
-    return blocks
+    return spread(blocks)
 
 
 def _with_a_zero(x: jax.Array) -> jax.Array:
@@ -140,7 +145,7 @@ def full_multigrid(hierarchy: Hierarchy, plan: Plan, f: Blocks) -> Nest:
     loads = [f]
     for transfer in hierarchy.transfers:
         loads.append(transfer.restrict(loads[-1]))
-    u = hierarchy.solve(loads[-1])
+    u = hierarchy.solve(whole(loads[-1]))
     if not hierarchy.levels:
         zero = jnp.zeros((), hierarchy.dtype)
         return Nest(u, zero, zero)

@@ -15,6 +15,7 @@ from solvers.multigrid.stacked import (
     Layout,
     Offset,
     add_window,
+    by_parts,
     fill_rim,
     fold_rim,
     inside,
@@ -23,7 +24,7 @@ from solvers.multigrid.stacked import (
     window,
     with_rim,
 )
-from solvers.multigrid.stencil import StencilLevel, layout_of, offsets, stencil_level
+from solvers.multigrid.stencil import StencilLevel, layout_on, offsets, stencil_level
 from solvers.multigrid.transfer import Coarsening, coarsening_of
 
 
@@ -59,7 +60,7 @@ class OperatorTransfer(eqx.Module):
 
     def prolong(self, coarse: Blocks) -> Blocks:
         """P e, on all blocks of the finer level."""
-        layout, (targets, sources) = self.layout, self._tables()
+        layout = self.layout
         kept = self.coarsening.from_coarse(coarse)
         like = next(iter(kept.values()))
         sizes = {
@@ -67,35 +68,41 @@ class OperatorTransfer(eqx.Module):
             for p in layout.order
         }
         e = stack({p: kept.get(p, jnp.zeros(sizes[p], like.dtype)) for p in layout.order}, layout)
+        return unstack(by_parts(self._prolong, layout, e, self.shares), layout)
+
+    def _prolong(self, layout: Layout, e: jax.Array, shares: jax.Array) -> jax.Array:
+        targets, sources = self._tables()
 
         def term(k: jax.Array, e: jax.Array) -> jax.Array:
-            values = self.shares[k] * window(e, sources[k], layout)
+            values = shares[k] * window(e, sources[k], layout)
             return fill_rim(add_window(e, targets[k], values), layout)
 
-        e = jax.lax.fori_loop(0, len(self.pairs), term, with_rim(e, layout))
-        return unstack(inside(e), layout)
+        return inside(jax.lax.fori_loop(0, len(self.pairs), term, with_rim(e, layout)))
 
     def restrict(self, r: Blocks) -> Blocks:
         """Pᵀ r."""
-        layout, (targets, sources) = self.layout, self._tables()
+        stacked = by_parts(self._restrict, self.layout, stack(r, self.layout), self.shares)
+        blocks = unstack(stacked, self.layout)
+        return self.coarsening.to_coarse({p: blocks[p] for p in self.coarsening.kept_blocks()})
+
+    def _restrict(self, layout: Layout, r: jax.Array, shares: jax.Array) -> jax.Array:
+        targets, sources = self._tables()
         widths = [(0, 0, 0)] + [(1, 1, 0)] * len(layout.shape)
-        stacked = stack(r, layout)
-        stacked = jax.lax.pad(stacked, jnp.zeros((), stacked.dtype), widths)
 
         def term(step: jax.Array, r: jax.Array) -> jax.Array:
             k = len(self.pairs) - 1 - step
-            values = self.shares[k] * window(r, targets[k], layout)
+            values = shares[k] * window(r, targets[k], layout)
             return fold_rim(add_window(r, sources[k], values), layout)
 
-        blocks = unstack(inside(jax.lax.fori_loop(0, len(self.pairs), term, stacked)), layout)
-        return self.coarsening.to_coarse({p: blocks[p] for p in self.coarsening.kept_blocks()})
+        padded = jax.lax.pad(r, jnp.zeros((), r.dtype), widths)
+        return inside(jax.lax.fori_loop(0, len(self.pairs), term, padded))
 
 
 def operator_transfer(
     level: Level | StencilLevel, axes: tuple[Axis, ...], coarsened: tuple[int, ...]
 ) -> OperatorTransfer:
     """The transfer that a level's couplings ask for."""
-    coarsening, layout = coarsening_of(axes, coarsened), layout_of(axes)
+    coarsening, layout = coarsening_of(axes, coarsened), layout_on(axes)
     every, couplings, excess = _stacked_couplings(level, layout)
     pairs, shares = [], []
     for parity in sorted(layout.order, key=coarsening.rank):
@@ -165,7 +172,7 @@ def galerkin_level(
 
     Cost: 3ᵈ + 1 applications of P, A and Pᵀ.
     """
-    layout, ndim = layout_of(axes), len(axes)
+    layout, ndim = layout_on(axes), len(axes)
     colours = [_colours(line) for line in axes]
     counts = [int(colour.max()) + 1 for colour in colours]
     dtype = transfer.shares.dtype

@@ -5,10 +5,15 @@ would be some hundred terms to compile on every level. So the blocks are stacked
 with zeros to ⌈n/2⌉ nodes per axis, with a rim of one node all round, and loops run over blocks and
 offsets: the compiled code is one multiplication and addition of a window.
 
+On a mesh of devices each has its part of every block, with a rim of its own: `by_parts` runs such
+loops on the parts, and filling the rim is all that the devices have to say to each other.
+
 In block p the neighbours at offset o are the window of block p ⊕ |o| that starts at Σ over the axes
 of pᵢ − 1 for oᵢ = −1, pᵢ for oᵢ = 1, and 0 for oᵢ = 0.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers.multigrid.blocks import Blocks, Parity, flipped, parities
+from solvers.placement import devices_along, exchanged, split_apply, spread, whole
 
 Offset = tuple[int, ...]
 
@@ -26,15 +32,21 @@ class Layout(NamedTuple):
     Attributes:
         shape: number of nodes per axis.
         wraps: whether each axis is periodic.
+        devices: that hold a part of every block each, along each axis.
+        is_part: whether it is such a part that is meant.
     """
 
     shape: tuple[int, ...]
     wraps: tuple[bool, ...]
+    devices: tuple[int, ...]
+    is_part: bool = False
 
     @property
     def block(self) -> tuple[int, ...]:
-        """Shape of a block."""
-        return tuple((n + 1) // 2 for n in self.shape)
+        """Shape of a block, or of a part."""
+        parts = [-(-((n + 1) // 2) // p) for n, p in zip(self.shape, self.devices, strict=True)]
+        times = (1,) * len(parts) if self.is_part else self.devices
+        return tuple(n * p for n, p in zip(parts, times, strict=True))
 
     @property
     def order(self) -> list[Parity]:
@@ -74,6 +86,24 @@ def unstack(u: jax.Array, layout: Layout) -> Blocks:
     return blocks
 
 
+def layout_of(shape: tuple[int, ...], wraps: tuple[bool, ...]) -> Layout:
+    """The layout for the mesh at hand; whole on every device where its devices do not share it."""
+    one = (1,) * len(shape)
+    devices = devices_along(tuple((n + 1) // 2 for n in shape))
+    halves = zip(shape, wraps, devices, strict=True)
+    # What wraps must not have missing nodes between its ends.
+    is_shared = all(p == 1 or not is_ring or n % (2 * p) == 0 for n, is_ring, p in halves)
+    return Layout(shape, wraps, devices if is_shared else one)
+
+
+def by_parts(function: Callable[..., jax.Array], layout: Layout, *stacked: jax.Array) -> jax.Array:
+    """Apply a function of stacked blocks and of their layout, on a mesh to the parts."""
+    if max(layout.devices) == 1:
+        return function(layout, *(whole(x) for x in stacked))
+    local = functools.partial(function, layout._replace(is_part=True))
+    return split_apply(local, *map(spread, stacked))
+
+
 def with_rim(u: jax.Array, layout: Layout) -> jax.Array:
     """Add the rim: zeros, or what lies beyond the end of a periodic axis."""
     widths = [(0, 0, 0)] + [(1, 1, 0)] * len(layout.shape)
@@ -81,11 +111,16 @@ def with_rim(u: jax.Array, layout: Layout) -> jax.Array:
 
 
 def fill_rim(u: jax.Array, layout: Layout) -> jax.Array:
-    """Bring the rim of periodic axes up to date."""
+    """Bring the rim up to date, of periodic axes and between parts."""
     for axis, (n, wraps) in enumerate(zip(layout.shape, layout.wraps, strict=True)):
+        m = layout.block[axis]
+        if layout.is_part and layout.devices[axis] > 1:
+            low, high = u[_at(axis, 1)], u[_at(axis, m)]
+            before, after = exchanged(low, high, axis, wraps=wraps)
+            u = u.at[_at(axis, 0)].set(before).at[_at(axis, m + 1)].set(after)
+            continue
         if not wraps:
             continue
-        m = layout.block[axis]
         if n % 2 == 0:
             u = u.at[_at(axis, 0)].set(u[_at(axis, m)]).at[_at(axis, m + 1)].set(u[_at(axis, 1)])
         else:
@@ -100,8 +135,13 @@ def fill_rim(u: jax.Array, layout: Layout) -> jax.Array:
 def fold_rim(u: jax.Array, layout: Layout) -> jax.Array:
     """Add the rim to the nodes that it stands for, the transpose of `fill_rim`."""
     for axis, (n, wraps) in reversed(list(enumerate(zip(layout.shape, layout.wraps, strict=True)))):
-        if wraps and n % 2 == 0:
-            m = layout.block[axis]
+        m = layout.block[axis]
+        if layout.is_part and layout.devices[axis] > 1:
+            low, high = u[_at(axis, 0)], u[_at(axis, m + 1)]
+            before, after = exchanged(low, high, axis, wraps=wraps)
+            u = u.at[_at(axis, 1)].add(before).at[_at(axis, m)].add(after)
+            u = u.at[_at(axis, 0)].set(0).at[_at(axis, m + 1)].set(0)
+        elif wraps and n % 2 == 0:
             low, high = u[_at(axis, 0)], u[_at(axis, m + 1)]
             u = u.at[_at(axis, m)].add(low).at[_at(axis, 1)].add(high)
             u = u.at[_at(axis, 0)].set(0).at[_at(axis, m + 1)].set(0)

@@ -1,6 +1,7 @@
 """A level of a general stencil of 3ᵈ points: what Galerkin coarsening makes of an operator."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -14,8 +15,10 @@ from solvers.multigrid.seam import crossings, solve_crossing
 from solvers.multigrid.stacked import (
     Layout,
     Offset,
+    by_parts,
     fill_rim,
     inside,
+    layout_of,
     set_window,
     stack,
     unstack,
@@ -88,20 +91,25 @@ class StencilLevel(eqx.Module):
 
     def apply(self, u: Blocks) -> Blocks:
         """A u."""
-        layout, windows = self.layout, self._windows()
-        stacked = with_rim(stack(u, layout), layout)
+        stacked = stack(u, self.layout)
+        applied = by_parts(self._apply, self.layout, stacked, self.couplings, self.excess)
+        return unstack(applied, self.layout)
+
+    def _apply(
+        self, layout: Layout, u: jax.Array, couplings: jax.Array, excess: jax.Array
+    ) -> jax.Array:
+        windows, u = self._windows(), with_rim(u, layout)
 
         def block(index: jax.Array) -> jax.Array:
-            own = window(stacked, self._start(index), layout)
+            own = window(u, self._start(index), layout)
 
             def term(k: jax.Array, total: jax.Array) -> jax.Array:
-                other = window(stacked, windows[index, k], layout)
-                return total + self.couplings[index, k] * (own - other)
+                other = window(u, windows[index, k], layout)
+                return total + couplings[index, k] * (own - other)
 
-            start = self.excess[index] * own
-            return jax.lax.fori_loop(0, len(offsets(self.ndim)), term, start)
+            return jax.lax.fori_loop(0, len(offsets(self.ndim)), term, excess[index] * own)
 
-        return unstack(jax.lax.map(block, jnp.arange(len(layout.order), dtype=jnp.int32)), layout)
+        return jax.lax.map(block, jnp.arange(len(layout.order), dtype=jnp.int32))
 
     def scale(self, r: Blocks) -> Blocks:
         """D⁻¹ r."""
@@ -109,28 +117,41 @@ class StencilLevel(eqx.Module):
 
     def relax(self, omega: jax.Array, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
         """Gauss–Seidel with over-relaxation, block after block, those of kept nodes first."""
-        layout, windows = self.layout, self._windows()
+        load = stack(f, self.layout)
+        guess = stack(u, self.layout) if u else jnp.zeros_like(load)
+        relax = partial(self._relax, reverse=reverse)
+        omega = jnp.asarray(omega).astype(load.dtype)
+        relaxed = by_parts(relax, self.layout, guess, load, omega, self.couplings, self.inverse)
+        return unstack(relaxed, self.layout)
+
+    def _relax(
+        self,
+        layout: Layout,
+        guess: jax.Array,
+        load: jax.Array,
+        omega: jax.Array,
+        couplings: jax.Array,
+        inverse: jax.Array,
+        *,
+        reverse: bool,
+    ) -> jax.Array:
+        windows = self._windows()
         order = sorted(range(len(layout.order)), key=lambda i: self._distance(layout.order[i]))
         colours = jnp.asarray(order[::-1] if reverse else order, jnp.int32)
-        load = stack(f, layout)
-        omega = jnp.asarray(omega).astype(load.dtype)
-        guess = stack(u, layout) if u else jnp.zeros_like(load)
 
         def visit(step: jax.Array, v: jax.Array) -> jax.Array:
             index = colours[step]
 
             def term(k: jax.Array, total: jax.Array) -> jax.Array:
-                return total + self.couplings[index, k] * window(v, windows[index, k], layout)
+                return total + couplings[index, k] * window(v, windows[index, k], layout)
 
             total = jax.lax.fori_loop(0, len(offsets(self.ndim)), term, load[index])
             old = window(v, self._start(index), layout)
-            target = self.inverse[index] * total
-            target = self._with_seams(index, old, target)
+            target = self._with_seams(index, old, inverse[index] * total)
             new = (1 - omega) * old + omega * target
             return fill_rim(set_window(v, self._start(index), new), layout)
 
-        v = jax.lax.fori_loop(0, len(order), visit, with_rim(guess, layout))
-        return unstack(inside(v), layout)
+        return inside(jax.lax.fori_loop(0, len(order), visit, with_rim(guess, layout)))
 
     def _distance(self, parity: Parity) -> int:
         return sum(p != k for p, k in zip(parity, self.kept, strict=True))
@@ -154,7 +175,7 @@ def stencil_level(axes: tuple[Axis, ...], couplings: jax.Array, excess: jax.Arra
     """A level from its couplings and row sums, stacked."""
     diagonal = jnp.sum(couplings, 1) + excess
     return StencilLevel(
-        layout=layout_of(axes),
+        layout=layout_on(axes),
         kept=tuple(line.kept for line in axes),
         couplings=couplings,
         excess=excess,
@@ -162,5 +183,5 @@ def stencil_level(axes: tuple[Axis, ...], couplings: jax.Array, excess: jax.Arra
     )
 
 
-def layout_of(axes: tuple[Axis, ...]) -> Layout:
-    return Layout(tuple(line.size for line in axes), tuple(line.is_periodic for line in axes))
+def layout_on(axes: tuple[Axis, ...]) -> Layout:
+    return layout_of(tuple(line.size for line in axes), tuple(line.is_periodic for line in axes))

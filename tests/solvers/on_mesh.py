@@ -1,0 +1,162 @@
+"""What has to hold on a mesh of eight devices; `test_placement.py` runs it in a process of its own.
+
+Prints a JSON object a line: what was compared, and how far apart it is.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.devices.messages import messages
+from solvers import (
+    Boundary,
+    Chebyshev,
+    ConjugateGradient,
+    FastDiagonalization,
+    GaussSeidel,
+    Grid,
+    Jacobi,
+    LineRelaxation,
+    Multigrid,
+    Ordering,
+    Poisson,
+    place,
+    solve,
+)
+
+D, N, P = Boundary.DIRICHLET, Boundary.NEUMANN, Boundary.PERIODIC
+
+
+def source(*x: jax.Array) -> jax.Array:
+    return jnp.sin(3 * x[0]) * jnp.cos(2 * x[1]) + x[0] * x[-1]
+
+
+def rising(*x: jax.Array) -> jax.Array:
+    return 1 + 9 * x[0] * x[1]
+
+
+METHODS: dict[str, Any] = {
+    "jacobi": Jacobi(max_steps=40, check_every=10),
+    "red-black": GaussSeidel(max_steps=20, check_every=10),
+    "lexicographic": GaussSeidel(ordering=Ordering.LEXICOGRAPHIC, max_steps=4, check_every=2),
+    "chebyshev": Chebyshev(max_steps=10),
+    "lines": LineRelaxation(max_steps=6, check_every=3),
+    "multigrid": Multigrid(),
+    "full multigrid": Multigrid(full=True),
+    "direct": FastDiagonalization(),
+    "cg": ConjugateGradient(preconditioner=Multigrid()),
+}
+# Sizes that divide over the mesh and sizes that do not, with all kinds of sides.
+GRIDS: dict[str, tuple[tuple[int, ...], Any, tuple[int, ...]]] = {
+    "256 x 256": ((256, 256), D, (4, 2)),
+    "290 x 171": ((290, 171), (D, (N, D)), (4, 2)),
+    "ring 192 x 131": ((192, 131), (P, (D, N)), (4, 2)),
+    "odd ring 193 x 130": ((193, 130), (P, D), (8,)),
+    "40 x 40 x 40": ((40, 40, 40), D, (2, 2, 2)),
+    "45 x 38 x 50": ((45, 38, 50), (D, (N, D), P), (2, 2, 2)),
+    "31 x 26": ((31, 26), D, (4, 2)),
+    "6 x 5, whole": ((6, 5), D, (4, 2)),
+}
+
+
+def mesh_of(shape: tuple[int, ...]) -> jax.sharding.Mesh:
+    return jax.sharding.Mesh(np.array(jax.devices()).reshape(shape), ("x", "y", "z")[: len(shape)])
+
+
+def maker(name: str, diffusion: Any = 1.0, **data: Any) -> Callable[[], Poisson]:
+    intervals, boundary, _ = GRIDS[name]
+    data = {"reaction": 0.5} | data
+    return lambda: Poisson(Grid(intervals, boundary=boundary), source, diffusion=diffusion, **data)
+
+
+def distance(a: Any, b: Any) -> float:
+    return float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(b)))
+
+
+def agreement(method: Any, make: Callable[[], Poisson], shape: tuple[int, ...]) -> dict[str, Any]:
+    """How far a solve on the mesh is from one on one device, in the field and in steps."""
+    whole = solve(make(), method, throw=False)
+    mesh = mesh_of(shape)
+    found = [solve(place(problem, mesh), method, throw=False) for problem in (make(), make)]
+    return {
+        "distance": max(distance(x.collect().field, whole.field) for x in found),
+        "steps": [int(x.num_steps) - int(whole.num_steps) for x in found],
+        "devices": len(found[1].value.sharding.device_set),
+    }
+
+
+def largest_messages(function: Any, *arguments: Any) -> dict[str, int]:
+    """Numbers in the largest array of each kind of message in a compiled program."""
+    text = eqx.filter_jit(function).lower(*arguments).compile().compiled.as_text()
+    largest: dict[str, int] = {}
+    for message in messages(text):
+        largest[message.kind] = max(largest.get(message.kind, 0), message.largest)
+    return largest
+
+
+def communication(name: str, diffusion: Any, method: Any) -> dict[str, Any]:
+    """The largest messages of a solve and of its gradient."""
+    problem = place(maker(name, diffusion), mesh_of(GRIDS[name][2]))
+
+    def loss(problem: Any) -> jax.Array:
+        return jnp.sum(solve(problem, method, throw=False).value ** 2)
+
+    return {
+        "unknowns": int(np.prod(maker(name, diffusion)().grid.shape)),
+        "solve": largest_messages(lambda p: solve(p, method, throw=False), problem),
+        "gradient": largest_messages(jax.grad(loss), problem),
+    }
+
+
+def gradients(name: str) -> dict[str, Any]:
+    """Gradients with respect to coefficients and right-hand side, on the mesh and without."""
+    make, method = maker(name, rising), ConjugateGradient(preconditioner=GaussSeidel(), rtol=1e-8)
+
+    def loss(problem: Any) -> jax.Array:
+        return jnp.sum(solve(problem, method).value ** 3)
+
+    whole = jax.grad(loss)(make())
+    found = jax.grad(loss)(place(make(), mesh_of(GRIDS[name][2]))).collect()
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True)
+    return {"distance": max(distance(a, b) for a, b in pairs if jnp.any(b != 0))}
+
+
+def report(group: str, name: str, found: dict[str, Any]) -> None:
+    print(json.dumps({"group": group, "name": name} | found), flush=True)
+
+
+def agreements() -> Iterator[tuple[str, Any, Callable[[], Poisson], tuple[int, ...]]]:
+    """A table thin enough to compile in a minute, with every method and every grid in it."""
+    pairs = {
+        **dict.fromkeys(itertools.product(METHODS, ["290 x 171"]), 1.0),
+        **dict.fromkeys(itertools.product(["jacobi"], GRIDS), 1.0),
+        **dict.fromkeys(itertools.product(["red-black", "direct"], ["45 x 38 x 50"]), 1.0),
+        ("multigrid", "40 x 40 x 40"): 1.0,
+        ("multigrid", "odd ring 193 x 130"): 1.0,
+        ("multigrid", "31 x 26"): rising,
+        ("full multigrid", "45 x 38 x 50"): 1.0,
+        ("red-black", "ring 192 x 131"): rising,
+        ("multigrid", "256 x 256"): rising,
+    }
+    for (method, grid), diffusion in pairs.items():
+        yield f"{method}, {grid}", METHODS[method], maker(grid, diffusion), GRIDS[grid][2]
+
+
+def main() -> None:
+    for name, *case in agreements():
+        report("agreement", name, agreement(*case))
+    report("gradient", "290 x 171", gradients("290 x 171"))
+    for name in ("jacobi", "red-black", "multigrid"):
+        report("communication", name, communication("290 x 171", 1.0, METHODS[name]))
+    varying = communication("290 x 171", rising, METHODS["multigrid"])
+    report("communication", "multigrid, varying", varying)
+
+
+if __name__ == "__main__":
+    main()

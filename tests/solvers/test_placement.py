@@ -1,0 +1,95 @@
+"""Solves on a mesh of devices: the same answers, and messages between neighbours only."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from solvers import Grid, Jacobi, Multigrid, Poisson, SolveError, place, solve
+
+MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
+# Half of the unknowns is far more than any side has; coarse levels are gathered.
+FINE = 0.5
+
+
+@pytest.fixture(scope="module")
+def found(on_devices: Callable[..., str]) -> dict[str, dict[str, Any]]:
+    """What `on_mesh.py` says, by group and name."""
+    lines = on_devices(Path(__file__).with_name("on_mesh.py"), 8).splitlines()
+    groups: dict[str, dict[str, Any]] = {}
+    for row in map(json.loads, lines):
+        groups.setdefault(row.pop("group"), {})[row.pop("name")] = row
+    return groups
+
+
+def test_every_method_gives_the_answer_of_one_device(found: dict[str, dict[str, Any]]) -> None:
+    assert len(found["agreement"]) >= 20
+    for name, row in found["agreement"].items():
+        # Rounding of other orders of summation; multigrid and CG pass it through some ten steps.
+        assert row["distance"] < 1e-11, name
+        assert row["steps"] == [0, 0], name
+        assert row["devices"] == 8, name
+
+
+def test_gradients_are_those_of_one_device(found: dict[str, dict[str, Any]]) -> None:
+    for name, row in found["gradient"].items():
+        assert row["distance"] < 1e-6, name  # the solves end at a residual of 1e-8
+
+
+def test_no_message_is_as_large_as_a_fine_level(found: dict[str, dict[str, Any]]) -> None:
+    for name, row in found["communication"].items():
+        for program in ("solve", "gradient"):
+            assert row[program]["collective-permute"] > 0, name
+            assert max(row[program].values()) < FINE * row["unknowns"], (name, program)
+
+
+def test_a_mesh_of_one_device_changes_nothing() -> None:
+    problem = Poisson(Grid((20, 12)), source=1.0, boundary_values=lambda x, y: x + y)
+    whole, placed = solve(problem, Multigrid()), solve(place(problem, MESH), Multigrid())
+    np.testing.assert_array_equal(placed.value, whole.value)
+    np.testing.assert_array_equal(placed.collect().field, whole.field)
+    assert placed.collect().method == whole.method
+    assert placed.history()[0].tolist() == whole.history()[0].tolist()
+
+
+def test_a_solve_goes_on_from_a_solution() -> None:
+    problem = place(lambda: Poisson(Grid(64), source=1.0), MESH)
+    first = solve(problem, Jacobi(rtol=1e-3))
+    again = solve(problem, Jacobi(rtol=1e-3), initial=first)
+    assert again.num_steps == 0
+    assert solve(problem, Jacobi(rtol=1e-3), initial=first.collect().field).num_steps == 0
+
+
+def test_a_failure_is_an_error() -> None:
+    problem, short = place(Poisson(Grid(64), source=1.0), MESH), Jacobi(max_steps=5)
+    with pytest.raises(SolveError, match="max_steps"):
+        solve(problem, short)
+    assert solve(problem, short, throw=False).num_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("problem", "mesh", "message"),
+    [
+        (Poisson(Grid(8), 1.0), "2", "mesh: expected a jax.sharding.Mesh, got str"),
+        (3, MESH, "problem: expected a Poisson or a function"),
+        (lambda: 3, MESH, "problem: expected a Poisson or a function"),
+        (
+            Poisson(Grid(8), 1.0),
+            jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("x", "y")),
+            "mesh: expected at most 1 axes",
+        ),
+    ],
+    ids=["mesh", "number", "makes a number", "axes"],
+)
+def test_impossible_arguments_are_named(problem: Any, mesh: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        place(problem, mesh)
+
+
+def test_data_are_checked_as_ever() -> None:
+    with pytest.raises(ValueError, match="diffusion"):
+        place(lambda: Poisson(Grid(8), 1.0, diffusion=-1.0), MESH)
