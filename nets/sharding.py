@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Array = jax.Array | np.ndarray
+POINTS = "points"  # the one axis of a mesh here
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class PointSharding:
     so by `split` and `whole`. Without a mesh there is one share, and none of this does anything.
 
     Args:
-        mesh: the devices, along all axes, or None.
+        mesh: the devices, along one axis, or None; see `as_sharding`.
 
     Example:
         >>> PointSharding().shares
@@ -131,7 +132,7 @@ class PointSharding:
 
     def _along(self, axis: int | None) -> NamedSharding:
         assert self.mesh is not None
-        spec = [] if axis is None else [*[None] * axis, self.mesh.axis_names]
+        spec = [] if axis is None else [*[None] * axis, POINTS]
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
 
@@ -148,6 +149,5 @@ def as_sharding(mesh: Any) -> PointSharding:
             "mesh: expected a jax.sharding.Mesh of at least one device, such as "
             f'jax.make_mesh((8,), ("points",)), got {mesh!r}'
         )
-    # Of whatever type its axes are, it is the compiler that splits.
-    automatic = (AxisType.Auto,) * len(mesh.axis_names)
-    return PointSharding(Mesh(mesh.devices, mesh.axis_names, axis_types=automatic))
+    # Whatever its axes are called and of what type they are, the compiler splits along all of them.
+    return PointSharding(Mesh(mesh.devices.ravel(), (POINTS,), axis_types=(AxisType.Auto,)))

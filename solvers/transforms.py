@@ -44,13 +44,17 @@ def eigenvalues(grid: Grid, axis: int) -> np.ndarray:
 def modes(grid: Grid, axis: int, count: int) -> np.ndarray:
     """Values of the lowest `count` modes along `axis`, shape `(grid.shape[axis], count)`."""
     start = grid.unknowns[axis].start
-    j = np.arange(start, start + grid.shape[axis])[:, None]
-    theta = angles(grid, axis)[:count]
+    return np.asarray(modes_at(grid, axis, count, np.arange(start, start + grid.shape[axis]), np))
+
+
+def modes_at(grid: Grid, axis: int, count: int, j: Any, np_like: Any = jnp) -> Any:
+    """Values of the lowest `count` modes at positions j in units of h from the low side."""
+    phases = j[:, None] * angles(grid, axis)[None, :count]
     if grid.is_periodic(axis):
         is_sine = (np.arange(count) % 2 == 0) & (np.arange(count) > 0)
-        return np.where(is_sine, np.sin(j * theta), np.cos(j * theta))
+        return np_like.where(is_sine[None], np_like.sin(phases), np_like.cos(phases))
     low = grid.boundary[axis][0]
-    return np.cos(j * theta) if low is Boundary.NEUMANN else np.sin(j * theta)
+    return np_like.cos(phases) if low is Boundary.NEUMANN else np_like.sin(phases)
 
 
 def analyze(u: jax.Array, grid: Grid, axis: int) -> jax.Array:

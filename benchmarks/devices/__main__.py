@@ -100,7 +100,7 @@ def begin(device: Device, settings: Settings) -> Run:
 
 
 def measure(device: Device, own: Run, settings: Settings, stages: Stages, save: Any) -> None:
-    """Add all parts to the results of one device."""
+    """Add all parts to the results of one device; each is a module with a `measure` of its own."""
     with jax.default_device(device):
         solving.measure(device, own, settings.sizes, stages, save)
         learning.measure(device, own, stages, save)

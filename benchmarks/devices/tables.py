@@ -137,10 +137,10 @@ def _get(row: Row | None) -> float | None:
 
 
 def seconds_or_word(row: Row | None) -> str | float | None:
-    """The seconds of a row, or in a word why there are none; None where it was not run."""
+    """The seconds of a row, or in a word why they do not count; None where it was not run."""
     if row is None:
         return None
-    return row["status"] if row["seconds"] is None else row["seconds"]
+    return row["seconds"] if succeeded(row) else row["status"]
 
 
 def speed_up(first: Row | None, other: Row | None) -> float | None:

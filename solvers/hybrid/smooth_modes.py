@@ -72,9 +72,12 @@ def smooth_modes(
     """
     grid, dtype = operator.grid, operator.grid.dtype
     counts = _counts(grid, per_axis)
-    bases = tuple(
-        jnp.asarray(transforms.modes(grid, d, count), dtype) for d, count in enumerate(counts)
-    )
+    if grid.ndim == 1 and operator.conductances[0].ndim > 0:
+        bases = (transforms.modes_at(grid, 0, counts[0], _resistance(operator)).astype(dtype),)
+    else:
+        bases = tuple(
+            jnp.asarray(transforms.modes(grid, d, count), dtype) for d, count in enumerate(counts)
+        )
     blank = SmoothModes(bases, *[jnp.zeros((), dtype)] * 6)
     found = _eigenvectors(operator, blank) if operator.is_constant else _ritz(operator, blank)
     vectors, energies, mu, row_norms = found
@@ -88,6 +91,19 @@ def smooth_modes(
         rest_mu=rest_mu,
         factors=_factors(method, operator, jnp.append(mu, rest_mu)),
     )
+
+
+def _resistance(operator: EllipticOperator) -> jax.Array:
+    """∫dx/a from the low side to each unknown in 1-D, the whole axis being n long.
+
+    Along it a ∂u/∂x is a derivative, so that modes bend where a jumps as the solution does.
+    """
+    faces = operator.conductances[0]
+    steps = jnp.where(faces > 0, 1 / jnp.where(faces > 0, faces, 1), 0)  # 0 across a Neumann side
+    if operator.grid.is_periodic(0):
+        steps = steps.at[0].set(0)  # held twice: it leads from the last node to the first
+    passed = jnp.cumsum(steps)
+    return operator.grid.intervals[0] * passed[:-1] / passed[-1]
 
 
 def mode_count(grid: Grid) -> int:

@@ -24,7 +24,18 @@ from nets import (
     energy_natural_gradient,
     input_size,
 )
-from solvers import Boundary, FixedHandoff, Galerkin, Grid, Hybrid, Jacobi, Poisson, solve
+from solvers import (
+    Boundary,
+    ConjugateGradient,
+    FixedHandoff,
+    Galerkin,
+    Grid,
+    Hybrid,
+    Jacobi,
+    Poisson,
+    place,
+    solve,
+)
 from solvers.snapshots import Snapshot
 
 # Fewer than the points of a device, so that these are cut up.
@@ -197,7 +208,7 @@ def in_a_context() -> float:
 
 
 def handed_over() -> dict[str, Any]:
-    """A field goes with arrays on one device and on eight, and into a hybrid."""
+    """A field goes with arrays on one device and on eight, and into solves and a hybrid."""
     problem = line()
     training, stream = trained("adam", MESH)
     u = stream[-1].evaluate(problem.grid)
@@ -205,9 +216,10 @@ def handed_over() -> dict[str, Any]:
     sums = [jax.jit(jnp.add)(u, jax.device_put(jnp.zeros(33), place)) for place in places]
     hybrid = Hybrid(Jacobi(rtol=1e-8), FixedHandoff(6), handover=Galerkin())
     found = hybrid.solve(problem, training).solution
+    on_mesh = solve(place(problem, MESH), ConjugateGradient(), initial=u)
     return {
-        "devices": [len(x.devices()) for x in (u, *sums, found.field)],
-        "error": worst(found.field, solve(problem).field),
+        "devices": [len(x.devices()) for x in (u, *sums, on_mesh.value, found.field)],
+        "errors": [worst(x, solve(problem).field) for x in (on_mesh.collect().field, found.field)],
     }
 
 

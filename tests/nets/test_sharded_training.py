@@ -100,9 +100,10 @@ def test_a_mesh_in_the_context_is_no_matter(found: dict[str, Any]) -> None:
 
 def test_a_field_goes_with_arrays_anywhere(found: dict[str, Any]) -> None:
     result = found["handed over"]
-    # The field; its sum with an array on another device, and with one on all; a hybrid's solution.
-    assert result["devices"] == [1, 1, 8, 1]
-    assert result["error"] < 1e-6
+    # The field; its sum with an array on another device, and with one on all; solutions from there
+    # by conjugate gradients on the mesh, and by a hybrid on one device.
+    assert result["devices"] == [1, 1, 8, 8, 1]
+    assert max(result["errors"]) < 1e-6  # of residuals of 1e-8
 
 
 @pytest.mark.parametrize("mesh", [8, "points", jax.devices(), jax.sharding.get_mesh()])

@@ -11,6 +11,7 @@ from solvers import (
     GaussSeidel,
     Grid,
     Jacobi,
+    LineRelaxation,
     Poisson,
     gallery,
     solve,
@@ -72,6 +73,25 @@ def test_predicted_steps_to_an_error_from_a_guess_with_smooth_and_rough_error(ca
         taken += 10
     # The rest beyond the smooth modes is bounded, not followed: the price may be dear, never cheap.
     assert 0.85 * taken - 20 <= predicted <= 1.3 * taken + 20
+
+
+@pytest.mark.parametrize("width", [1, 4, 16])
+def test_predicted_steps_from_a_guess_without_the_kinks_of_the_solution(width: int) -> None:
+    """The diffusion jumps, and a guess that is smooth there is wrong in all true modes."""
+    problem, target = gallery.layers(500).problem, 1e-4
+    operator, goal = problem.operator, np.asarray(solve(problem, LineRelaxation()).value)
+    j = np.arange(len(goal))
+    blur = np.exp(-(((j[:, None] - j[None]) / width) ** 2) / 2)
+    guess = (blur / blur.sum(1)[:, None]) @ goal
+    # Exactly, in the eigenvectors of D⁻¹A.
+    root = np.sqrt(np.asarray(operator.diagonal()))
+    nu, vectors = np.linalg.eigh(np.asarray(operator.as_matrix()) / root[:, None] / root[None])
+    amplitudes = vectors.T @ (root * (guess - goal))
+    counts = np.geomspace(10, 3e6, 200).astype(int)
+    left = [abs(vectors @ (amplitudes * abs(1 - nu) ** m) / root).max() for m in counts]
+    taken = counts[np.argmax(np.array(left) <= target * abs(goal).max())]
+    predicted = price_of(problem, Jacobi(), target=target).remaining(jnp.asarray(guess)).steps
+    assert 0.8 * taken <= predicted <= 2 * taken  # with sines of x it was 100 times as much
 
 
 def test_a_solved_problem_costs_nothing() -> None:
