@@ -72,7 +72,9 @@ class RelaxationPrice:
     def __init__(
         self, problem: Poisson, method: Any, target: float | None, clock: Clock, worth: float = 0.0
     ):
-        self._problem, self._method, self._target = problem, method, target
+        self._problem, self._method = problem, method
+        # An array: each new Python number would compile again.
+        self._target = None if target is None else jnp.asarray(target, problem.rhs.dtype)
         measured = step_time(problem, method, clock)
         self.step_seconds, self.start_seconds = measured.seconds, measured.start
         self.compile_seconds = measured.compiling

@@ -160,6 +160,16 @@ def test_a_machine_that_stands_still_does_not_make_a_measurement_endless(
     assert measured.seconds == pytest.approx(1e-5, rel=0.1)
 
 
+def test_another_target_compiles_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Or it would be charged: only a first price of a kind counts as compilation."""
+    problem = gallery.varying(68).problem
+    zero = jnp.zeros(problem.grid.shape)
+    price_of(problem, Jacobi(), target=1e-3).remaining(zero)
+    with jax.log_compiles():
+        price_of(problem, Jacobi(), target=1e-4).remaining(zero)
+    assert "Compiling" not in caplog.text
+
+
 def test_a_second_price_compiles_nothing_and_runs_nothing_twice() -> None:
     problem = gallery.varying(72).problem
     first, second = (price_of(problem, Jacobi(rtol=1e-6)) for _ in range(2))
