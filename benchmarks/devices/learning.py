@@ -20,11 +20,19 @@ from solvers.iteration import has_succeeded, message
 
 
 class Training(NamedTuple):
-    """What is trained: words for people, dimension of the problem, problem and recipe."""
+    """What is trained.
+
+    Attributes:
+        words: for people.
+        ndim: dimension of the problem.
+        entry: problem and recipe.
+        is_quick: whether a quick run has it, too.
+    """
 
     words: str
     ndim: int
     entry: Entry
+    is_quick: bool = True
 
     @property
     def label(self) -> str:
@@ -37,7 +45,9 @@ SQUARE = SUITE["scales"]
 TRAININGS: dict[str, Training] = {
     "adam": Training("Adam step", 1, SUITE["lifted"]),
     "natural_gradient": Training("natural gradient step", 1, SUITE["published"]),
-    "adam_2d": Training("Adam step", 2, dataclasses.replace(SQUARE, recipe=adam(3.0, 16))),
+    "adam_2d": Training(
+        "Adam step", 2, dataclasses.replace(SQUARE, recipe=adam(3.0, 16)), is_quick=False
+    ),
     "natural_gradient_2d": Training("natural gradient step", 2, SQUARE),
 }
 # What is timed: chunks of as many steps as are seen at once, 50 of Adam, at most so many seconds.
@@ -54,12 +64,13 @@ def measure(device: Device, run: Row, stages: Stages, save: Callable[[], None]) 
     """Add the rows of all trainings and of the hybrid; `device` is the default one already."""
     mode, label = run["mode"], run["label"][:24]
     seeds = SEEDS[mode]
-    with stages(f"{label}: training", len(TRAININGS)) as report:
+    chosen = {name: t for name, t in TRAININGS.items() if t.is_quick or mode != "quick"}
+    with stages(f"{label}: training", len(chosen)) as report:
 
         def train(row: Row) -> Row:
             return training_row(row, CHUNKS[mode])
 
-        for done, (name, training) in enumerate(TRAININGS.items(), 1):
+        for done, (name, training) in enumerate(chosen.items(), 1):
             row = planned("training", name, training, mode)
             run["rows"].append(_attempt(device, row, train))
             save()
