@@ -93,17 +93,21 @@ class RelaxationPrice:
         problem, method, zero = self._problem, self._method, jnp.zeros_like(self._problem.rhs)
         if is_first_call(problem.operator, method, self._target, per_axis):
             start = self._clock()
-            self._modes = smooth_modes(problem.operator, method, per_axis)
+            self._modes = self._smooth_modes(per_axis)
             self._left(zero)
             self.compile_seconds += self._clock() - start
         start = self._clock()
-        self._modes = jax.block_until_ready(smooth_modes(problem.operator, method, per_axis))
+        self._modes = jax.block_until_ready(self._smooth_modes(per_axis))
         taken = self._clock() - start
         if isinstance(method, Multigrid):
             self._modes = _as_probed(problem, method, self._modes)
         self._is_rough = per_axis is not None
         self.zero = self._price(zero)
         return taken
+
+    def _smooth_modes(self, per_axis: int | None) -> SmoothModes:
+        has_own_rule = self._target is None
+        return smooth_modes(self._problem.operator, self._method, per_axis, with_norms=has_own_rule)
 
     def _left(self, u: jax.Array) -> tuple[float, np.ndarray]:
         problem = self._problem
@@ -215,11 +219,9 @@ def _remaining(
         stiffness = jnp.min(operator.diagonal()) * (1 - modes.rest_mu)
         # Three times its root mean square stands for the largest value of the rest.
         rest = 3 * rest / np.sqrt(grid.size) / stiffness
-        pairs = zip(grid.shape, modes.bases, strict=True)
-        every = max(1, min(n // (8 * base.shape[1]) for n, base in pairs))
 
         def left(m: jax.Array) -> jax.Array:
-            smooth = modes.synthesize(modes.vectors @ (error * rho**m), every)
+            smooth = modes.synthesize(modes.vectors @ (error * rho**m), modes.stride)
             return jnp.max(jnp.abs(smooth)) + rest * rho_rest**m
 
     def halve(_: Any, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
