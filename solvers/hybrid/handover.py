@@ -37,6 +37,11 @@ class Handover(abc.ABC):
         """Whether it asks a snapshot for more than its field."""
         return False
 
+    @property
+    def can_be_combined(self) -> bool:
+        """Whether a combination of several starts keeps what one start promises."""
+        return False
+
     @abc.abstractmethod
     def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
         """Values at the unknowns, shape `grid.shape`, without rounding in the roughest modes."""
@@ -56,6 +61,11 @@ class Handover(abc.ABC):
 @dataclass(frozen=True)
 class Guess(Handover):
     """The output itself, smoothed."""
+
+    @property
+    def can_be_combined(self) -> bool:
+        """It promises nothing."""
+        return True
 
     def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
         """Values at the unknowns."""

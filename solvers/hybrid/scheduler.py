@@ -129,12 +129,17 @@ class SpectralHandoff:
             what the training says of itself, 500 if it says nothing.
         cool_down: whether to let the optimiser come to rest before the handover; None for what the
             training says of its noise.
+        combine: whether to hand over the best combination of the last eight snapshots looked at,
+            not one of them. Their errors in the smooth modes are known, and those that relaxing is
+            slowest at cancel; it costs their memory. Handovers with a promise, as that of Galerkin,
+            are not combined.
     """
 
     target: float | None = None
     patience: float = 0.3
     least_steps: int | None = None
     cool_down: bool | None = None
+    combine: bool = True
 
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target < 1:
@@ -151,7 +156,7 @@ class SpectralHandoff:
         if best is None:
             return Handoff(step, session.seconds, reason, session.zero.seconds, None)
         if self._cools(session) and not best.is_calm and not session.is_interrupted:
-            best, more = _cool_down(session, best)
+            best, more = _cool_down(session, best, combine=self.combine)
             reason += more
         remaining = best.look.remaining_seconds
         if remaining >= session.zero.seconds:
@@ -175,7 +180,7 @@ class SpectralHandoff:
                         return None, 0, refusal
                 if not session.is_due(snapshot):
                     continue
-                look, guess = session.look(snapshot)
+                look, guess = session.look(snapshot, combine=self.combine)
                 now = session.seconds
                 if best is None or look.remaining_seconds < best.look.remaining_seconds:
                     best, gained_at = _Candidate(look, guess, snapshot), now
@@ -183,7 +188,7 @@ class SpectralHandoff:
                 if verdict is not None:
                     return best, step, verdict
                 if now > max(gained_at, calm_until) and self._is_stirred(session):
-                    cooled, words = _cool_down(session, best)
+                    cooled, words = _cool_down(session, best, combine=self.combine)
                     calm_until = 2 * session.seconds
                     if cooled.look is not best.look:
                         best, gained_at = cooled, session.seconds
@@ -264,7 +269,7 @@ def _best(trace: list[Look]) -> float:
     return min(look.remaining_seconds for look in trace)
 
 
-def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:
+def _cool_down(session: Session, best: _Candidate, *, combine: bool) -> tuple[_Candidate, str]:
     """The better of `best` and what it cools down to, and words for the reason."""
     before = best.look.remaining_seconds
     best = best._replace(is_calm=True)
@@ -272,7 +277,7 @@ def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:
     if before <= 2 * cost:
         return best, f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
     cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
-    look, guess = session.look(cooled)
+    look, guess = session.look(cooled, combine=combine)
     after = look.remaining_seconds
     chosen = _Candidate(look, guess, cooled, is_calm=True) if after < before else best
     return chosen, f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from solvers.hybrid.handover import Guess, Handover
-from solvers.hybrid.price import Price, RelaxationPrice, TimedPrice
+from solvers.hybrid.price import MOST_GUESSES, Price, RelaxationPrice, Seen, TimedPrice
 from solvers.hybrid.timing import Clock
 from solvers.problems import Poisson
 from solvers.snapshots import CoolableTraining, Snapshot
@@ -28,8 +28,9 @@ class Look(NamedTuple):
     Attributes:
         step: of the training.
         seconds: charged until after the look.
-        remaining_seconds, remaining_steps: the price of handing over now.
-        amplitudes: of the error in the lowest modes, smoothest first.
+        remaining_seconds, remaining_steps: the price of handing over now, in combination with
+            earlier snapshots where the scheduler does that.
+        amplitudes: of the snapshot's own error in the lowest modes, smoothest first.
     """
 
     step: int
@@ -68,6 +69,7 @@ class Session:
         self._handover = handover
         self.problem, self._price, self._training, self._clock = problem, price, training, clock
         self.trace: list[Look] = []
+        self._seen: list[Seen] = []
         self.training_seconds = 0.0
         self.looking_seconds = 0.0
         self.planning_seconds = planning_seconds
@@ -91,13 +93,21 @@ class Session:
             self.training_seconds = snapshot.seconds
             yield snapshot
 
-    def look(self, snapshot: Snapshot) -> tuple[Look, jax.Array]:
-        """Work out what a snapshot would hand over, and price it; also gives that start."""
+    def look(self, snapshot: Snapshot, *, combine: bool = False) -> tuple[Look, jax.Array]:
+        """Work out what a snapshot would hand over, and price it; also gives that start.
+
+        With `combine` that is the best combination with what was seen before, where the handover
+        allows it.
+        """
         start = self._clock()
         guess = self._handover.start(self.problem, snapshot)
-        price = self._price.remaining(guess)
+        earlier = self._seen if combine and self._handover.can_be_combined else []
+        price, guess, seen = self._price.combined(guess, earlier)
+        amplitudes = np.asarray(seen.error)
+        if np.isfinite(amplitudes).all():
+            self._seen = [seen, *self._seen][: MOST_GUESSES - 1]
         self.looking_seconds += self._clock() - start
-        look = Look(snapshot.step, self.seconds, price.seconds, price.steps, price.amplitudes)
+        look = Look(snapshot.step, self.seconds, price.seconds, price.steps, amplitudes)
         self.trace.append(look)
         return look, guess
 

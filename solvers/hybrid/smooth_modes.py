@@ -46,8 +46,8 @@ class SmoothModes(eqx.Module):
 
     @property
     def stride(self) -> int:
-        """Every so manyth node still shows all of the modes, at eight nodes or more each."""
-        return max(1, min(len(base) // (8 * base.shape[1]) for base in self.bases))
+        """Every so manyth node still shows all of the modes, with three for half a wave."""
+        return max(1, min(len(base) // (3 * base.shape[1]) for base in self.bases))
 
     def project(self, r: jax.Array) -> jax.Array:
         """Zᵀr, shape (K,)."""

@@ -1,6 +1,6 @@
 """When, whether and how: schedulers on trainings of known course, with a clock that is told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from solvers import (
     solve,
 )
 from solvers.hybrid.handover import smoothed
-from solvers.hybrid.price import Price
+from solvers.hybrid.price import Price, Seen
 from solvers.hybrid.relaxing import Limit, relax
 from solvers.hybrid.session import Session
 from solvers.snapshots import CoolableTraining, Snapshot
@@ -53,6 +53,10 @@ class ToldPrice:
 
     def remaining(self, u: jax.Array) -> Price:
         return Price(float(jnp.max(jnp.abs(u))), 1.0, np.zeros(0))
+
+    def combined(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[Price, jax.Array, Seen]:
+        price = self.remaining(u)
+        return price, u, Seen(u, jnp.asarray(price.amplitudes))
 
 
 def training_of(prices: list[float], seconds: float = 0.1, every: int = 50) -> list[Snapshot]:
