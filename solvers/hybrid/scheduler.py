@@ -113,26 +113,29 @@ class SpectralHandoff:
     - once t is a quarter of what relaxing from zero costs, unless the pace at which R falls
       promises to beat that.
 
-    A training with noise that can be cooled down is, from the best snapshot, where R is twice what
-    that costs; the cheaper of the two states is taken. That is done on the way, too, when R is no
-    longer falling and the smooth modes of the last five looks scatter by more than half of their
-    size, and again not before t has doubled: if R is then t/4 or less it is handed over. There is
-    no training where relaxing from zero costs less than `least_steps` steps and the cool-down; one
-    that does not say how long a step takes is timed for a chunk. A guess dearer than zero is not
-    used.
+    Snapshots that have been looked at are combined: the errors of the last eight in the smooth
+    modes are known, and there is a combination in which those cancel that relaxing is slowest at.
+    It is handed over. Between snapshots these errors change by any factor, in either direction, so
+    that one alone costs up to a thousand times the sweeps.
+
+    Without that, a training with noise that can be cooled down is, from the best snapshot, where R
+    is twice what that costs; the cheaper of the two states is taken. That is done on the way, too,
+    when R is no longer falling and the smooth modes of the last five looks scatter by more than
+    half of their size, and again not before t has doubled: if R is then t/4 or less it is handed
+    over. There is no training where relaxing from zero costs less than `least_steps` steps and the
+    cool-down; one that does not say how long a step takes is timed for a chunk. A guess dearer than
+    zero is not used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
             max|u|, in (0, 1).
         patience: the 0.3 s over which, at most, gain is judged where R is small.
         least_steps: optimiser steps before which the output is hardly worth handing over; None for
-            what the training says of itself, 500 if it says nothing.
-        cool_down: whether to let the optimiser come to rest before the handover; None for what the
-            training says of its noise.
-        combine: whether to hand over the best combination of the last eight snapshots looked at,
-            not one of them. Their errors in the smooth modes are known, and those that relaxing is
-            slowest at cancel; it costs their memory. Handovers with a promise, as that of Galerkin,
-            are not combined.
+            what the training says of itself, 250 if it says nothing.
+        cool_down: whether to let the optimiser come to rest before the handover; None for where
+            the training says that it has noise and snapshots are not combined.
+        combine: whether to combine snapshots, at the cost of their memory. Starts that keep a
+            promise, as that of Galerkin, are not combined.
     """
 
     target: float | None = None
@@ -203,7 +206,10 @@ class SpectralHandoff:
         return self._cools(session) and session.scatter > STIRRING
 
     def _cools(self, session: Session) -> bool:
-        return self.cool_down is not False and session.can_cool_down
+        is_combined = self.combine and session.can_combine
+        return session.can_cool_down and (
+            not is_combined if self.cool_down is None else self.cool_down
+        )
 
     def _refuse(self, session: Session, step_seconds: float) -> str | None:
         steps = session.least_steps if self.least_steps is None else self.least_steps

@@ -15,7 +15,7 @@ from solvers.snapshots import CoolableTraining, Snapshot
 
 # Optimiser steps before which no network has had anything worth handing over; the publication's
 # handoffs were at 250 to 450.
-LEAST_STEPS = 500
+LEAST_STEPS = 250
 # Looks over which the scatter of the smooth modes is taken.
 WINDOW = 5
 # In tolerances: what a step takes away of the error when the end is near.
@@ -101,7 +101,7 @@ class Session:
         """
         start = self._clock()
         guess = self._handover.start(self.problem, snapshot)
-        earlier = self._seen if combine and self._handover.can_be_combined else []
+        earlier = self._seen if combine and self.can_combine else []
         price, guess, seen = self._price.combined(guess, earlier)
         amplitudes = np.asarray(seen.error)
         if np.isfinite(amplitudes).all():
@@ -110,6 +110,11 @@ class Session:
         look = Look(snapshot.step, self.seconds, price.seconds, price.steps, amplitudes)
         self.trace.append(look)
         return look, guess
+
+    @property
+    def can_combine(self) -> bool:
+        """Whether starts from several snapshots may be combined."""
+        return self._handover.can_be_combined
 
     @property
     def least_wait(self) -> float:
@@ -145,7 +150,8 @@ class Session:
         """Whether to look at `snapshot`, for the least waste.
 
         A look costs c. With looks every s seconds those until t cost ct/s together, and the moment
-        to hand over is met s/2 too late in the mean: the sum is least for s = √(2ct).
+        to hand over is met s/2 too late in the mean: the sum is least for s = √(2ct). Half of that,
+        as each is also one more to combine; and at most a sixteenth of the best price so far.
 
         Where the energy says that the latest step took away far more than is to be left in the
         end, the first look comes when training has taken as long as planning. The nearer the end,
@@ -155,7 +161,8 @@ class Session:
         if not self.trace:
             return distance <= 1 or self.training_seconds >= self.planning_seconds
         cost = self.looking_seconds / len(self.trace)
-        gap = min(distance, 1.0) * math.sqrt(2 * cost * self.seconds)
+        gap = min(distance, 1.0) * math.sqrt(cost * self.seconds / 2)
+        gap = min(gap, min(look.remaining_seconds for look in self.trace) / 16)
         return self.seconds - self.trace[-1].seconds >= max(gap, cost)
 
     def _distance(self, snapshot: Snapshot) -> float:
