@@ -68,7 +68,8 @@ def modes_at(grid: Grid, axis: int, count: int, j: jax.Array) -> jax.Array:
         z = jnp.where(has_turned, z * turn, z)
         return z, jnp.where(is_sine, z.imag, z.real)
 
-    return jax.lax.scan(advance, unit(float(theta[0])), (turns, _are_sines(grid, axis, count)))[1].T
+    rules = jnp.asarray(turns), jnp.asarray(_are_sines(grid, axis, count))
+    return jax.lax.scan(advance, unit(float(theta[0])), rules)[1].T
 
 
 def _are_sines(grid: Grid, axis: int, count: int) -> np.ndarray:

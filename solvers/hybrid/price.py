@@ -12,15 +12,16 @@ import lineax as lx
 import numpy as np
 
 from solvers.hybrid.combining import best_coefficients
-from solvers.hybrid.smooth_modes import SmoothModes, mode_count, smooth_modes
-from solvers.hybrid.timing import Clock, is_first_call, step_time
+from solvers.hybrid.smooth_modes import SmoothModes, mode_count, root_of_squares, smooth_modes
+from solvers.hybrid.timing import Clock, is_first_call, step_time, zero_guess
 from solvers.iteration import has_succeeded, with_budget
 from solvers.multigrid.multigrid import Multigrid
 from solvers.operators import EllipticOperator
+from solvers.placement import apply, is_spread, like, spread
 from solvers.problems import Poisson
 from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
-from solvers.solution import solve
+from solvers.solution import Problem, solve
 
 # With one mode per axis only, a price may be that many times too low; but to make sure must not
 # cost more than this share of it.
@@ -81,20 +82,20 @@ class RelaxationPrice:
     """
 
     def __init__(
-        self, problem: Poisson, method: Any, target: float | None, clock: Clock, worth: float = 0.0
+        self, problem: Problem, method: Any, target: float | None, clock: Clock, worth: float = 0.0
     ):
         self._problem, self._method = problem, method
-        self._zero = jnp.zeros_like(problem.rhs)
+        self._zero, self._grid = zero_guess(problem), like(problem).grid
         # An array: each new Python number would compile again.
-        self._target = None if target is None else jnp.asarray(target, problem.rhs.dtype)
+        self._target = None if target is None else jnp.asarray(target, self._grid.dtype)
         measured = step_time(problem, method, clock)
         self.step_seconds, self.start_seconds = measured.seconds, measured.start
         self.compile_seconds = measured.compiling
         self.tolerance = float(method.rtol) if target is None else target
         self._clock = clock
-        if worth > 0 and not problem.operator.is_constant:
+        if worth > 0 and not like(problem).operator.is_constant:
             taken = self._prepare(1)
-            least, all_modes = self.zero.seconds, taken * mode_count(problem.grid)
+            least, all_modes = self.zero.seconds, taken * mode_count(self._grid)
             doubt = ONE_MODE_DOUBT if all_modes < SURETY * least else 1.0
             if doubt * least <= worth:
                 return
@@ -103,7 +104,7 @@ class RelaxationPrice:
     def _prepare(self, per_axis: int | None) -> float:
         """Find the smooth modes, and price zero; gives the seconds of the first."""
         problem, method = self._problem, self._method
-        if is_first_call(problem.operator, method, self._target, per_axis):
+        if is_first_call(problem, method, self._target, per_axis):
             start = self._clock()
             self._find_modes(per_axis)
             self._look(self._zero, ())
@@ -118,8 +119,8 @@ class RelaxationPrice:
         return taken
 
     def _find_modes(self, per_axis: int | None) -> None:
-        operator, has_own_rule = self._problem.operator, self._target is None
-        modes = smooth_modes(operator, self._method, per_axis, with_norms=has_own_rule)
+        has_own_rule = self._target is None
+        modes = smooth_modes(self._problem, self._method, per_axis, with_norms=has_own_rule)
         self._modes = jax.block_until_ready(modes)
         self._no_error = jnp.zeros_like(modes.mu)
 
@@ -145,7 +146,7 @@ class RelaxationPrice:
         count = math.ceil(count) if count < ENDLESS / 2 else np.inf
         amplitudes = np.asarray(amplitudes)
         twice = np.sum(amplitudes**2 * np.asarray(self._modes.energies))
-        energy = float(twice) * self._problem.grid.cell_volume / 2
+        energy = float(twice) * self._grid.cell_volume / 2
         seconds = self.start_seconds + count * self.step_seconds
         return Price(seconds, count, amplitudes, energy), guess, Seen(u, error)
 
@@ -155,11 +156,8 @@ class RelaxationPrice:
         seen = [*earlier, *[blank] * (MOST_GUESSES - 1)][: MOST_GUESSES - 1]
         guesses = u, *(s.guess for s in seen)
         is_used = np.arange(MOST_GUESSES) <= len(earlier)
-        problem, errors = self._problem, [s.error for s in seen]
-        return _look(
-            problem.operator, problem.rhs, self._modes, self._method, self._target,
-            guesses, errors, is_used,
-        )  # fmt: skip
+        rule, errors = (self._method, self._target), [s.error for s in seen]
+        return apply(_look, self._problem, self._modes, rule, guesses, errors, is_used)
 
 
 class TimedPrice:
@@ -168,7 +166,7 @@ class TimedPrice:
     A direct solver takes what it takes; multigrid and conjugate gradients lose a few steps at best.
     """
 
-    def __init__(self, problem: Poisson, method: Any, clock: Clock):
+    def __init__(self, problem: Problem, method: Any, clock: Clock):
         start = clock()
         jax.block_until_ready(solve(problem, method, throw=False))
         first = clock() - start
@@ -182,7 +180,7 @@ class TimedPrice:
         self.steps = float(solution.num_steps) if converged else np.inf
         self.step_seconds = taken / max(int(solution.num_steps), 1)
         self.tolerance, self.start_seconds = math.nan, 0.0
-        self.zero = self.remaining(jnp.zeros_like(problem.rhs))
+        self.zero = self.remaining(zero_guess(problem))
 
     def remaining(self, u: jax.Array) -> Price:
         """The time of the timed solve, whatever `u`."""
@@ -192,11 +190,11 @@ class TimedPrice:
     def combined(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[Price, jax.Array, Seen]:
         """The same, and `u` itself."""
         del earlier
-        return self.remaining(u), u, Seen(u, jnp.zeros(0, u.dtype))
+        return self.remaining(u), u, Seen(u, jnp.zeros(0))
 
 
 def price_of(
-    problem: Poisson,
+    problem: Problem,
     method: lx.AbstractLinearSolver,
     *,
     target: float | None = None,
@@ -211,9 +209,9 @@ def price_of(
     return TimedPrice(problem, method, clock)
 
 
-def _as_probed(problem: Poisson, method: Multigrid, modes: SmoothModes) -> SmoothModes:
+def _as_probed(problem: Problem, method: Multigrid, modes: SmoothModes) -> SmoothModes:
     """The modes with the factor that some cycles show, where it is far above the predicted one."""
-    zero = jnp.zeros_like(problem.rhs)  # given, so that no other program has to be compiled
+    zero = zero_guess(problem)  # given, so that no other program has to be compiled
     probe = solve(problem, with_budget(method, PROBE_CYCLES), initial=zero, throw=False)
     seen = min(float(probe.stats["factor"]), 1.0)  # NaN where the first cycle was the last
     predicted = max(float(modes.factors[0]), np.finfo(np.float32).tiny)
@@ -222,13 +220,10 @@ def _as_probed(problem: Poisson, method: Multigrid, modes: SmoothModes) -> Smoot
     return eqx.tree_at(lambda m: m.factors, modes, jnp.full_like(modes.factors, seen))
 
 
-@eqx.filter_jit
 def _look(
-    operator: EllipticOperator,
-    b: jax.Array,
+    problem: Poisson,
     modes: SmoothModes,
-    method: Any,
-    target: Any,
+    rule: tuple[Any, Any],
     guesses: Sequence[jax.Array],
     errors: Sequence[jax.Array],
     is_used: jax.Array,
@@ -236,17 +231,21 @@ def _look(
     """Steps left from the best combination, its error and itself, and the error of the first.
 
     Args:
+        problem: what is to be solved.
+        modes: of its operator.
+        rule: the method, and the target or None.
         guesses: of which the first is new.
         errors: in the smooth modes, of all guesses but that.
         is_used: which guesses count.
     """
-    grid, (u, *_) = operator.grid, guesses
+    (method, target), (u, *_) = rule, guesses
+    operator, grid, b = problem.operator, problem.grid, problem.rhs
     error = _smooth_error(operator, b, modes, u)
     rho, rho_rest = modes.factors[:-1], modes.factors[-1]
     if target is None:
         root = jnp.asarray(np.sqrt(grid.cell_volume), b.dtype)
         rtol, atol = method.rtol.astype(b.dtype), method.atol.astype(b.dtype) / root
-        wanted = jnp.maximum(rtol * jnp.linalg.norm(b.reshape(-1)), atol)
+        wanted = jnp.maximum(rtol * root_of_squares(b), atol)
         sizes = modes.row_norms
     else:
         wanted, sizes = target * jnp.max(jnp.abs(u)), jnp.ones_like(rho)
@@ -255,9 +254,9 @@ def _look(
     guess = sum((a * v for a, v in zip(alpha, guesses, strict=True)), jnp.zeros_like(u))
     guess = _written(guess, is_used)
     remaining = alpha @ rows
-    low = modes.synthesize(modes.vectors @ remaining)
+    low = spread(modes.synthesize(modes.vectors @ remaining))
     r = b - operator.mv(_written(guess + low, is_used))
-    rest = jnp.linalg.norm(_written(r, is_used).reshape(-1))
+    rest = root_of_squares(_written(r, is_used))
     if target is None:
 
         def left(m: jax.Array) -> jax.Array:
@@ -281,6 +280,8 @@ def _written(x: jax.Array, is_used: jax.Array) -> jax.Array:
     Fused with what reads it, it is worked out for each neighbour anew: 5.3 ms a look for 47³ nodes,
     with this 1.6.
     """
+    if is_spread():
+        return spread(x)
     state = ~is_used[0], x  # the first is always used, which the compiler cannot know
     return jax.lax.while_loop(lambda s: s[0], lambda s: (~s[0], -s[1]), state)[1]
 

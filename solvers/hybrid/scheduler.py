@@ -2,14 +2,12 @@
 
 import dataclasses
 import math
-from typing import NamedTuple, Protocol
-
-import jax
-import jax.numpy as jnp
+from typing import Any, NamedTuple, Protocol
 
 from solvers.hybrid.session import Look, Session
-from solvers.problems import Poisson
+from solvers.hybrid.timing import zero_guess
 from solvers.snapshots import Snapshot
+from solvers.solution import Problem
 
 COOL_DOWN_STEPS = 250
 # Scatter of the smooth modes from which an optimiser only stirs them.
@@ -27,7 +25,7 @@ class Handoff(NamedTuple):
         seconds: charged until the decision, cool-down included.
         reason: in words.
         predicted_seconds: the relaxation's share that is to come; infinite where it would not end.
-        initial: the smoothed guess at the unknowns, or None for zero.
+        initial: the smoothed guess at the unknowns, or None for zero; `Placed` on a mesh.
         snapshot: that it was made of, if any.
     """
 
@@ -35,12 +33,12 @@ class Handoff(NamedTuple):
     seconds: float
     reason: str
     predicted_seconds: float
-    initial: jax.Array | None
+    initial: Any
     snapshot: Snapshot | None = None
 
-    def start(self, problem: Poisson) -> jax.Array:
+    def start(self, problem: Problem) -> Any:
         """The initial guess as an array, also where it is zero: the same compiled program."""
-        return jnp.zeros_like(problem.rhs) if self.initial is None else self.initial
+        return zero_guess(problem) if self.initial is None else self.initial
 
 
 class Scheduler(Protocol):
@@ -95,7 +93,7 @@ class FixedHandoff:
 
 class _Candidate(NamedTuple):
     look: Look
-    guess: jax.Array
+    guess: Any
     snapshot: Snapshot
     is_calm: bool = False  # whether a cool-down from it has been tried
 

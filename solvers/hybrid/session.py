@@ -4,14 +4,13 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from solvers.hybrid.handover import Guess, Handover
 from solvers.hybrid.price import MOST_GUESSES, Price, RelaxationPrice, Seen, TimedPrice
 from solvers.hybrid.timing import Clock
-from solvers.problems import Poisson
 from solvers.snapshots import CoolableTraining, Snapshot
+from solvers.solution import Problem
 
 # Optimiser steps before which no network has had anything worth handing over; the publication's
 # handoffs were at 250 to 450.
@@ -58,7 +57,7 @@ class Session:
 
     def __init__(
         self,
-        problem: Poisson,
+        problem: Problem,
         price: RelaxationPrice | TimedPrice,
         training: Iterable[Snapshot],
         clock: Clock,
@@ -93,7 +92,7 @@ class Session:
             self.training_seconds = snapshot.seconds
             yield snapshot
 
-    def look(self, snapshot: Snapshot, *, combine: bool = False) -> tuple[Look, jax.Array]:
+    def look(self, snapshot: Snapshot, *, combine: bool = False) -> tuple[Look, Any]:
         """Work out what a snapshot would hand over, and price it; also gives that start.
 
         With `combine` that is the best combination with what was seen before, where the handover

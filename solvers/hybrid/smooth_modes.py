@@ -14,6 +14,9 @@ from solvers.grid import Boundary, Grid
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
+from solvers.placement import apply
+from solvers.problems import Poisson
+from solvers.solution import Problem
 from solvers.spectrum import damping_of, jacobi_eigenvalues
 
 MODES_PER_AXIS = {1: 64, 2: 7, 3: 4}
@@ -63,14 +66,13 @@ class SmoothModes(eqx.Module):
         return u
 
 
-@eqx.filter_jit
 def smooth_modes(
-    operator: EllipticOperator, method: Any, per_axis: int | None = None, *, with_norms: bool = True
+    problem: Problem, method: Any, per_axis: int | None = None, *, with_norms: bool = True
 ) -> SmoothModes:
-    """Compute the `SmoothModes` of an operator, and what `method` makes of them.
+    """Compute the `SmoothModes` of a problem's operator, and what `method` makes of them.
 
     Args:
-        operator: A.
+        problem: with the operator A.
         method: whose damping factors are wanted.
         per_axis: m, by default 64 in 1-D, 7 in 2-D, 4 in 3-D.
         with_norms: whether the row norms are wanted, which may be dear.
@@ -78,7 +80,13 @@ def smooth_modes(
     Cost: for constant coefficients next to nothing; else N m² multiplications for each term of A
     and an eigenvalue problem of size K = m^ndim; for the row norms K applications of A.
     """
-    grid, dtype = operator.grid, operator.grid.dtype
+    return apply(_smooth_modes, problem, method, per_axis, with_norms)
+
+
+def _smooth_modes(
+    problem: Poisson, method: Any, per_axis: int | None, with_norms: bool
+) -> SmoothModes:
+    operator, grid, dtype = problem.operator, problem.grid, problem.grid.dtype
     counts = _counts(grid, per_axis)
     if grid.ndim == 1 and operator.conductances[0].ndim > 0:
         bases = (transforms.modes_at(grid, 0, counts[0], _resistance(operator)).astype(dtype),)
@@ -175,10 +183,15 @@ def _row_norms(operator: EllipticOperator, modes: SmoothModes, vectors: jax.Arra
     """‖A Z y‖₂ of every y."""
 
     def norm(y: jax.Array) -> jax.Array:
-        return jnp.linalg.norm(operator.mv(modes.synthesize(y)).reshape(-1))
+        return root_of_squares(operator.mv(modes.synthesize(y)))
 
     batch = max(1, RITZ_BLOCK // operator.grid.size)
     return jax.lax.map(norm, vectors.T, batch_size=batch)
+
+
+def root_of_squares(u: jax.Array) -> jax.Array:
+    """‖u‖₂; a reshape to a vector would gather what is spread over devices."""
+    return jnp.sqrt(jnp.sum(u * u))
 
 
 def _stiffness(operator: EllipticOperator, bases: tuple[jax.Array, ...]) -> jax.Array:

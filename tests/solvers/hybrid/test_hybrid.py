@@ -423,7 +423,7 @@ def test_a_relaxation_that_fails_of_itself_raises() -> None:
 def test_a_trace_draws_itself() -> None:
     plan = Hybrid(Jacobi(rtol=1e-8), SpectralHandoff(least_steps=0)).plan(PROBLEM, converging())
     left, right = plan.plot().axes
-    assert len(left.get_lines()[0].get_xdata()) == len(plan.trace)
+    assert np.size(left.get_lines()[0].get_xdata()) == len(plan.trace)
     assert len(right.get_lines()) == 7  # six modes and the handover
 
 
