@@ -26,6 +26,15 @@ SMALLEST, FEWEST = 512, 2
 Tree = TypeVar("Tree")
 
 
+def default_platform() -> str:
+    """The platform of the device that runs what asks for no other: cpu, gpu or tpu."""
+    config: Any = jax.config
+    chosen = config.jax_default_device
+    if chosen is None:
+        return jax.default_backend()
+    return chosen if isinstance(chosen, str) else chosen.platform
+
+
 def is_spread() -> bool:
     """Whether what is being traced runs on a mesh of more than one device."""
     return bool(_splits())

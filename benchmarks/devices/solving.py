@@ -12,6 +12,7 @@ from benchmarks.devices.methods import METHODS, Method
 from benchmarks.devices.timing import Ready, in_turn, prepare, summary
 from benchmarks.devices.triad import Triad
 from benchmarks.report import Stages
+from solvers.placement import default_platform
 
 # By mode: rounds of all methods, and seconds that the difference between two runs of sweeps has.
 ROUNDS = {"quick": 3, "default": 5, "full": 7}
@@ -104,6 +105,9 @@ def measure_grid(
         return [row | failed(error) for row in rows.values()]
     ready: dict[str, Ready] = {}
     for done, (name, method) in enumerate(METHODS.items(), 1):
+        if method.platform not in (None, default_platform()):
+            rows[name] |= unsupported(f"only a {method.platform} has it")
+            continue
         try:
             ready[name] = prepare(method, case, effort.least_seconds)
         except Exception as error:
