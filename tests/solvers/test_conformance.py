@@ -28,6 +28,7 @@ from solvers import (
     Ordering,
     Poisson,
     Reason,
+    Refined,
     solve,
 )
 from tests.solvers.cases import Dense, sides
@@ -145,6 +146,12 @@ METHODS: dict[str, tuple[Callable[[], lx.AbstractLinearSolver], bool]] = {
     "Multigrid, W, Jacobi": (lambda: Multigrid(Cycle.W, smoother=Jacobi(), rtol=RTOL), False),
     "ConjugateGradient, Multigrid": (
         lambda: ConjugateGradient(preconditioner=Multigrid(), rtol=RTOL),
+        False,
+    ),
+    "Refined, Jacobi": (lambda: Refined(Jacobi(), rtol=RTOL), False),
+    "Refined, FastDiagonalization": (lambda: Refined(FastDiagonalization(), rtol=RTOL), True),
+    "Refined, ConjugateGradient": (
+        lambda: Refined(ConjugateGradient(rtol=1e-4), rtol=RTOL),
         False,
     ),
 }
