@@ -33,6 +33,7 @@ ORDER = (
     "direct",
     "multigrid",
     "stepping",
+    "differences",
     "solution",
     "order",
     "spectrum",
