@@ -164,7 +164,8 @@ def solve(
         method: any method of this package, or any lineax solver. The default is
             `FastDiagonalization` for constant coefficients and else `ConjugateGradient` with Jacobi
             as preconditioner; `solution.method` names it. Conjugate gradients to 1e-8 need double
-            precision; in single precision pass a method with an rtol that it can reach.
+            precision; in single precision pass a method with an rtol that it can reach, or
+            `Refined`.
         initial: initial guess, at the unknowns or on all nodes. By default it is zero, and for full
             multigrid the `boundary_extension` of the problem. It changes the way to the solution
             only: no gradient goes through it.

@@ -198,6 +198,14 @@ def test_the_pair_is_the_solution_in_double_precision(names: str) -> None:
     assert abs(solution.low).max() <= np.spacing(np.float32(abs(wanted).max()))
 
 
+def test_a_mean_of_rounding_errors_does_not_stop_it() -> None:
+    grid = Grid(48, boundary=sides("PP"), dtype="float32")
+    problem = Poisson(
+        grid, lambda x: 1e3 * jnp.sin(6 * jnp.pi * x) * jnp.exp(jnp.cos(2 * jnp.pi * x))
+    )
+    assert solve(problem, Refined(FastDiagonalization(), rtol=1e-11)).reason == Reason.converged
+
+
 def test_double_precision_is_doubled_too() -> None:
     problem = Poisson(Grid(8), lambda x: jnp.exp(x))
     solution = solve(problem, Refined(FastDiagonalization(), rtol=1e-28))
