@@ -16,7 +16,6 @@ from solvers import (
     ConjugateGradient,
     EllipticOperator,
     FastDiagonalization,
-    GaussSeidel,
     Grid,
     Jacobi,
     Multigrid,
@@ -163,10 +162,6 @@ CASES: dict[str, tuple[Any, Callable[[], Any]]] = {
     "direct, 1023²": (lambda: gallery.peak(1024).problem, FastDiagonalization),
     "full multigrid": (lambda: Poisson(Grid(256), rough), lambda: Multigrid(full=True)),
     "direct, 63³": (lambda: Poisson(Grid((64, 64, 64)), rough), FastDiagonalization),
-    "red-black": (
-        lambda: Poisson(Grid((6, 5)), rough, diffusion=uneven, reaction=2.0),
-        lambda: GaussSeidel(1.4),
-    ),
 }
 
 
