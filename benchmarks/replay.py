@@ -14,7 +14,7 @@ from nets import RitzTraining
 from solvers import Hybrid, Poisson, SpectralHandoff
 from solvers.hybrid import HybridPlan
 from solvers.hybrid.handover import Guess, Handover
-from solvers.hybrid.price import price_of
+from solvers.hybrid.price import MOST_GUESSES, Seen, price_of
 from solvers.hybrid.timing import measure_step
 from solvers.iteration import AbstractIteration
 from solvers.snapshots import Snapshot
@@ -223,6 +223,9 @@ def replayed(
 ) -> Regret:
     """Hold the scheduler against no training and fixed handoffs of the same recorded training.
 
+    A fixed handoff is of the one snapshot, or of its combination with those of the fixed steps
+    before, a look at each charged: whichever is there first.
+
     Args:
         goal: what to reach.
         method: that relaxes.
@@ -250,6 +253,7 @@ def replayed(
     scheduler += zero if plan.handoff.initial is None else relaxing(plan.handoff.initial, np.inf)
     price = price_of(problem, method, target=goal.target)
     fixed: dict[int, float] = {}
+    seen: list[Seen] = []
     for k in range(FIXED):
         at = first * 2**k
         charged = at * replay.step_seconds + look
@@ -258,8 +262,15 @@ def replayed(
         if snapshot is None:
             break
         start = handover.start(problem, snapshot)
-        # What is priced at twice as much as is left to win is not run.
-        is_hopeless = price.remaining(start).seconds > 2 * left
-        fixed[at] = np.inf if is_hopeless else charged + relaxing(start, left)
+        starts = [(start, charged)]
+        if handover.can_be_combined and seen:
+            starts.append((price.combined(start, seen)[1], charged + len(seen) * look))
+        seen = [price.combined(start, [])[2], *seen][: MOST_GUESSES - 1]
+        fixed[at] = np.inf
+        for guess, cost in starts:
+            left = min([zero, scheduler, *fixed.values()]) - cost
+            # What is priced at twice as much as is left to win is not run.
+            if price.remaining(guess).seconds <= 2 * left:
+                fixed[at] = min(fixed[at], cost + relaxing(guess, left))
         report(k + 2)
     return Regret(scheduler, zero, fixed, plan, look)

@@ -100,7 +100,7 @@ class RitzTraining:
         chunk_seconds: of each chunk of the latest iteration, cool-downs apart.
         energies: before each step of the latest iteration, by the quadrature of that time,
             cool-downs apart.
-        least_steps: before which the network is hardly worth handing over: 500, or 3 of an
+        least_steps: before which the network is hardly worth handing over: 250, or 3 of an
             optimiser that judges its steps, after those of another one before it.
         has_noise: whether the optimiser leaves noise that a cool-down takes out; one that judges
             its steps does not.
@@ -157,7 +157,7 @@ class RitzTraining:
         position = self._sharding.copied(self._descent.start(params))
         self._start = TrainingState(0, *position)
         self._judges = judges_steps(position.optimizer)
-        self.least_steps = 3 + steps_before(position.optimizer) if self._judges else 500
+        self.least_steps = 3 + steps_before(position.optimizer) if self._judges else 250
         self.has_noise = not self._judges
         default = 1 if self._judges else 50
         self.every = default if every is None else as_count("every", every)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from solvers.grid import as_count, refuse
-from solvers.iteration import AbstractIteration, Operator, without_mean
+from solvers.iteration import AbstractIteration, Operator, repeated, without_mean
 from solvers.krylov import ConjugateGradient
 from solvers.operators import EllipticOperator
 
@@ -103,9 +103,7 @@ class Deflated(AbstractIteration):
 
     def step(self, setup: DeflatedSetup, b: jax.Array, carry: jax.Array) -> jax.Array:
         inner = self.method.start(setup.inner, b, carry)
-        inner = jax.lax.fori_loop(
-            0, self.every, lambda _, c: self.method.step(setup.inner, b, c), inner
-        )
+        inner = repeated(self.method, setup.inner, b, inner, self.every)
         return corrected(setup.operator, setup.basis, b, self.method.current(setup.inner, inner))
 
     def current(self, setup: DeflatedSetup, carry: jax.Array) -> jax.Array:

@@ -26,6 +26,15 @@ SMALLEST, FEWEST = 512, 2
 Tree = TypeVar("Tree")
 
 
+def default_platform() -> str:
+    """The platform of the device that runs what asks for no other: cpu, gpu or tpu."""
+    config: Any = jax.config
+    chosen = config.jax_default_device
+    if chosen is None:
+        return jax.default_backend()
+    return chosen if isinstance(chosen, str) else chosen.platform
+
+
 def is_spread() -> bool:
     """Whether what is being traced runs on a mesh of more than one device."""
     return bool(_splits())
@@ -129,6 +138,13 @@ class Placed(eqx.Module, Generic[Tree]):
     structure: Any = eqx.field(static=True)
     mesh: Mesh = eqx.field(static=True)
 
+    @property
+    def like(self) -> Tree:
+        """The tree with shapes and types in the place of arrays."""
+        pairs = zip(self.arrays, self.shapes, strict=True)
+        leaves = [jax.ShapeDtypeStruct(shape, x.dtype) for x, shape in pairs]
+        return jax.tree.unflatten(self.structure, leaves)
+
     def inside(self) -> Tree:
         """The tree itself, for use in a program that runs `on(mesh)`."""
         leaves = [spread(_resized(x, s)) for x, s in zip(self.arrays, self.shapes, strict=True)]
@@ -158,6 +174,51 @@ def placed(tree: Tree, mesh: Mesh) -> Placed[Tree]:
     leaves, structure = jax.tree.flatten(tree)
     arrays = [spread(_padded(jnp.asarray(x))) for x in leaves]
     return Placed(arrays, tuple(np.shape(x) for x in leaves), structure, mesh)
+
+
+def like(problem: Any) -> Any:
+    """A problem, or, where it is on a mesh, one with shapes and types in the place of arrays."""
+    return problem.like if isinstance(problem, Placed) else problem
+
+
+def apply(function: Callable[..., Any], problem: Any, *arguments: Any) -> Any:
+    """Compile function(problem, *arguments) and run it where the problem is.
+
+    On a mesh the function sees ordinary arrays, `Placed` arguments too; of its results, arrays on
+    the nodes or the unknowns come back as `Placed`, and all others whole.
+
+    Args:
+        function: of a module, or else hashable; what is static about it is compiled in.
+        problem: a `Poisson`, or one on a mesh.
+        arguments: of the function.
+    """
+    if not isinstance(problem, Placed):
+        return _applied(function, problem, arguments)
+    with on(problem.mesh):
+        return _applied_on_mesh(function, problem, arguments)
+
+
+@eqx.filter_jit
+def _applied(function: Callable[..., Any], problem: Any, arguments: tuple[Any, ...]) -> Any:
+    return function(problem, *arguments)
+
+
+@eqx.filter_jit
+def _applied_on_mesh(
+    function: Callable[..., Any], problem: Placed[Any], arguments: tuple[Any, ...]
+) -> Any:
+    grid = like(problem).grid
+
+    def entered(x: Any) -> Any:
+        return x.inside() if isinstance(x, Placed) else x
+
+    def left(x: Any) -> Any:
+        is_on_grid = jnp.shape(x)[-grid.ndim :] in (grid.shape, grid.full_shape)
+        return placed(x, problem.mesh) if is_on_grid else whole(x)
+
+    inner = jax.tree.map(entered, arguments, is_leaf=lambda x: isinstance(x, Placed))
+    found, static = eqx.partition(function(problem.inside(), *inner), eqx.is_array)
+    return eqx.combine(jax.tree.map(left, found), static, is_leaf=lambda x: isinstance(x, Placed))
 
 
 def _padded(x: jax.Array) -> jax.Array:

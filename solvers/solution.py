@@ -30,6 +30,7 @@ from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
 from solvers.stepping import initial_guess
 
+Problem = Poisson | Placed[Poisson]
 Method = lx.AbstractLinearSolver | None
 
 
@@ -146,7 +147,7 @@ def solve(problem: Placed[Poisson], method: Method = None, *, initial: Any = Non
 
 
 def solve(
-    problem: Poisson | Placed[Poisson],
+    problem: Problem,
     method: Method = None,
     *,
     initial: Any = None,
@@ -272,7 +273,9 @@ def _solve_placed(
 
 @eqx.filter_jit
 def _on_mesh(problem: Placed[Poisson], method: Any, initial: Any) -> PlacedSolution:
-    guess = initial.parts.inside()[0] if isinstance(initial, PlacedSolution) else initial
+    if isinstance(initial, PlacedSolution):
+        initial = initial.parts.inside()[0]
+    guess = initial.inside() if isinstance(initial, Placed) else initial
     found = solve(problem.inside(), method, initial=guess, throw=False)
     parts = placed((found.field, found.value, found.low, found.operator), problem.mesh)
     return PlacedSolution(parts, whole(_with_parts(found, None, None, None, None)))

@@ -14,7 +14,7 @@ from solvers import (
     Refined,
 )
 
-DEGREE = 3
+DEGREE, FUSED = 3, 4
 # A look at the residual only when all sweeps are done: it is the sweep that is timed.
 NEVER = 2**20
 SINGLE = 4  # bytes of a number of multigrid's cycles, which are in float32
@@ -31,6 +31,7 @@ class Method(NamedTuple):
         is_sweep: whether a step is what is timed, and not a solve.
         has_tolerance: whether it goes on until the residual is small enough.
         in_pairs: whether it has twice the digits, and the tolerance of double precision.
+        platform: the only one that has it, None where all have.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Method(NamedTuple):
     is_sweep: bool = False
     has_tolerance: bool = False
     in_pairs: bool = False
+    platform: str | None = None
 
 
 def _full(ndim: int) -> Multigrid:
@@ -60,6 +62,11 @@ METHODS: dict[str, Method] = {
     "jacobi": Method(  # u and b read, u written
         "Jacobi, a sweep", lambda *_: Jacobi(check_every=NEVER), lambda _, size: 3 * size,
         is_sweep=True,
+    ),
+    "fused": Method(  # likewise, once for all of them
+        f"Jacobi, one of {FUSED} fused sweeps",
+        lambda *_: Jacobi(check_every=NEVER, fused=FUSED), lambda _, size: 3 * size / FUSED,
+        is_sweep=True, platform="tpu",
     ),
     "red_black": Method(  # likewise, colour by colour
         "GaussSeidel, a sweep", lambda *_: GaussSeidel(check_every=NEVER),

@@ -12,6 +12,7 @@ from benchmarks.devices.methods import METHODS, PAIRS, Method
 from benchmarks.devices.timing import Ready, in_turn, prepare, summary
 from benchmarks.devices.triad import Triad
 from benchmarks.report import Stages
+from solvers.placement import default_platform
 
 # By mode: rounds of all methods, and seconds that the difference between two runs of sweeps has.
 ROUNDS = {"quick": 3, "default": 5, "full": 7}
@@ -116,6 +117,9 @@ def measure_grid(
     own_case = {name: doubled if method.in_pairs else case for name, method in methods.items()}
     ready: dict[str, Ready] = {}
     for done, (name, method) in enumerate(methods.items(), 1):
+        if method.platform not in (None, default_platform()):
+            rows[name] |= unsupported(f"only a {method.platform} has it")
+            continue
         try:
             ready[name] = prepare(method, own_case[name], effort.least_seconds)
         except Exception as error:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -15,13 +14,14 @@ from solvers.deflation import Deflated, corrected, energy_basis
 from solvers.grid import Grid, as_count
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.krylov import ConjugateGradient
-from solvers.operators import EllipticOperator
+from solvers.placement import apply, like, spread
 from solvers.problems import Poisson
 from solvers.relaxation.chebyshev import Chebyshev
 from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
 from solvers.relaxation.lines import LineRelaxation
 from solvers.snapshots import Snapshot
+from solvers.solution import Problem
 
 SMOOTHING_SWEEPS = 2
 Relaxation = Jacobi | GaussSeidel | Chebyshev | LineRelaxation
@@ -37,13 +37,18 @@ class Handover(abc.ABC):
         """Whether it asks a snapshot for more than its field."""
         return False
 
+    @property
+    def can_be_combined(self) -> bool:
+        """Whether a combination of several starts keeps what one start promises."""
+        return False
+
     @abc.abstractmethod
-    def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+    def start(self, problem: Problem, snapshot: Snapshot) -> Any:
         """Values at the unknowns, shape `grid.shape`, without rounding in the roughest modes."""
 
     def solver(
         self,
-        problem: Poisson,
+        problem: Problem,
         snapshot: Snapshot,
         method: lx.AbstractLinearSolver,
         measure: Measure,
@@ -57,9 +62,14 @@ class Handover(abc.ABC):
 class Guess(Handover):
     """The output itself, smoothed."""
 
-    def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+    @property
+    def can_be_combined(self) -> bool:
+        """It promises nothing."""
+        return True
+
+    def start(self, problem: Problem, snapshot: Snapshot) -> Any:
         """Values at the unknowns."""
-        return smoothed(problem, snapshot.evaluate(problem.grid))
+        return smoothed(problem, snapshot.evaluate(like(problem).grid))
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,10 @@ class ScaledGuess(Handover):
     α = ⟨A u, b⟩/‖A u‖².
     """
 
-    def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+    def start(self, problem: Problem, snapshot: Snapshot) -> Any:
         """Values at the unknowns."""
-        guess = smoothed(problem, snapshot.evaluate(problem.grid))
-        return _scaled(problem.operator, problem.rhs, guess)
+        guess = smoothed(problem, snapshot.evaluate(like(problem).grid))
+        return apply(_scaled, problem, guess)
 
 
 @dataclass(frozen=True)
@@ -107,15 +117,15 @@ class Galerkin(Handover):
         """As asked for."""
         return self.features
 
-    def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+    def start(self, problem: Problem, snapshot: Snapshot) -> Any:
         """Values at the unknowns."""
         vectors = self.span(problem, snapshot)
-        u = _projected(problem.operator, problem.rhs, vectors[0], vectors)
+        u = apply(_projected, problem, vectors)
         return smoothed(problem, u)
 
-    def span(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+    def span(self, problem: Problem, snapshot: Snapshot) -> Any:
         """The output at the unknowns, and what else spans the space, shape (k, *grid.shape)."""
-        grid = problem.grid
+        grid = like(problem).grid
         vectors = [grid.restrict("field", snapshot.evaluate(grid))[None]]
         if self.features:
             if snapshot.features is None:
@@ -170,12 +180,12 @@ class Deflation(Handover):
         """As asked for."""
         return self.features
 
-    def start(self, problem: Poisson, snapshot: Snapshot) -> jax.Array:
+    def start(self, problem: Problem, snapshot: Snapshot) -> Any:
         """Values at the unknowns."""
         return self._galerkin.start(problem, snapshot)
 
     def solver(
-        self, problem: Poisson, snapshot: Snapshot, method: Any, measure: Measure
+        self, problem: Problem, snapshot: Snapshot, method: Any, measure: Measure
     ) -> lx.AbstractLinearSolver:
         """The method with the coarse space."""
         if not isinstance(method, AbstractIteration):
@@ -196,7 +206,7 @@ class Deflation(Handover):
         return Deflated(method, vectors, every=every)
 
 
-def smoothed(problem: Poisson, field: Any) -> jax.Array:
+def smoothed(problem: Problem, field: Any) -> Any:
     """Take a field at the unknowns and smooth it by two half-damped Jacobi sweeps.
 
     Undamped Jacobi keeps the roughest modes as long as the smoothest, and rounding lives there: the
@@ -208,34 +218,32 @@ def smoothed(problem: Poisson, field: Any) -> jax.Array:
         field: a guess at the unknowns or on all nodes.
 
     Returns:
-        values at the unknowns, shape `grid.shape`.
+        values at the unknowns, shape `grid.shape`; on a mesh `Placed`, if the problem is.
     """
-    return _smooth(problem.operator, problem.rhs, field)
+    return apply(_smooth, problem, field)
 
 
-@eqx.filter_jit
-def _smooth(operator: EllipticOperator, b: jax.Array, field: Any) -> jax.Array:
-    method, u = Jacobi(0.5), operator.grid.restrict("field", field)
+def _smooth(problem: Poisson, field: Any) -> jax.Array:
+    method, operator, b = Jacobi(0.5), problem.operator, problem.rhs
     setup = method.prepare(operator)
-    carry = method.start(setup, b, u)
+    carry = method.start(setup, b, spread(operator.grid.restrict("field", field)))
     for _ in range(SMOOTHING_SWEEPS):
         carry = method.step(setup, b, carry)
     return method.current(setup, carry)
 
 
-@eqx.filter_jit
-def _scaled(operator: EllipticOperator, b: jax.Array, u: jax.Array) -> jax.Array:
-    b, image = without_mean(operator, b), operator.mv(u)
+def _scaled(problem: Poisson, u: jax.Array) -> jax.Array:
+    operator = problem.operator
+    b, image = without_mean(operator, problem.rhs), operator.mv(u)
     size = jnp.sum(image * image)
     return jnp.where(size > 0, jnp.sum(image * b) / jnp.where(size > 0, size, 1), 0) * u
 
 
-@eqx.filter_jit
-def _projected(
-    operator: EllipticOperator, b: jax.Array, u: jax.Array, vectors: jax.Array
-) -> jax.Array:
-    """u plus its best correction in the span of the vectors."""
-    return corrected(operator, energy_basis(operator, vectors), b, u)
+def _projected(problem: Poisson, vectors: jax.Array) -> jax.Array:
+    """The first vector plus its best correction in the span of all."""
+    vectors = spread(vectors)
+    basis = energy_basis(problem.operator, vectors)
+    return corrected(problem.operator, basis, problem.rhs, vectors[0])
 
 
 def lowest_modes(grid: Grid, count: int) -> jax.Array:

@@ -18,9 +18,9 @@ from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session, least_seconds
 from solvers.hybrid.timing import Clock, step_time
 from solvers.iteration import AbstractIteration, with_budget
-from solvers.problems import Poisson
+from solvers.placement import like
 from solvers.snapshots import Snapshot
-from solvers.solution import Solution, solve
+from solvers.solution import PlacedSolution, Problem, Solution, solve
 from solvers.threads import single_threaded_blas
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class HybridSolution(NamedTuple):
         costs: seconds by kind.
     """
 
-    solution: Solution
+    solution: Solution | PlacedSolution
     handoff: Handoff
     trace: list[Look]
     costs: Costs
@@ -151,7 +151,7 @@ class Hybrid:
 
     def plan(
         self,
-        problem: Poisson,
+        problem: Problem,
         training: Iterable[Snapshot],
         *,
         max_seconds: float = math.inf,
@@ -163,7 +163,7 @@ class Hybrid:
 
     def solve(
         self,
-        problem: Poisson,
+        problem: Problem,
         training: Iterable[Snapshot],
         *,
         max_seconds: float = math.inf,
@@ -175,7 +175,7 @@ class Hybrid:
         with `Reason.interrupted`.
 
         Args:
-            problem: what to solve.
+            problem: what to solve; one on a mesh of devices is relaxed there.
             training: any iterable of snapshots, such as `nets.RitzTraining`. One with a
                 `prepare(grid, features=…)` compiles itself first; one with `cool_down` is cooled
                 down.
@@ -200,7 +200,7 @@ class Hybrid:
         return HybridSolution(solution, plan.handoff, plan.trace, costs)
 
     def _plan(
-        self, problem: Poisson, training: Iterable[Snapshot], max_seconds: float
+        self, problem: Problem, training: Iterable[Snapshot], max_seconds: float
     ) -> HybridPlan:
         compiling = self._compile(problem, training)
         start = self.clock()
@@ -226,7 +226,7 @@ class Hybrid:
         )
         return HybridPlan(handoff, session.trace, costs, method, session.is_interrupted)
 
-    def _solver(self, problem: Poisson, handoff: Handoff) -> tuple[lx.AbstractLinearSolver, float]:
+    def _solver(self, problem: Problem, handoff: Handoff) -> tuple[lx.AbstractLinearSolver, float]:
         """The solver that goes on, and the seconds of compiling that it took to choose it."""
         compiling = 0.0
 
@@ -240,17 +240,17 @@ class Hybrid:
             return self.method, compiling
         return self.handover.solver(problem, handoff.snapshot, self.method, measure), compiling
 
-    def _compile(self, problem: Poisson, training: Any) -> float:
+    def _compile(self, problem: Problem, training: Any) -> float:
         """Compile all that is to run, so that what is charged is work; give the seconds."""
         start = self.clock()
         if hasattr(training, "prepare"):
-            training.prepare(problem.grid, features=self.handover.needs_features)
+            training.prepare(like(problem).grid, features=self.handover.needs_features)
             # One that compiles itself can be started again; its first snapshot costs no training.
             jax.block_until_ready(self.handover.start(problem, next(iter(training))))
         method: Any = self.method
         if isinstance(method, AbstractIteration):
             method = with_budget(method, 0)
-        grid = problem.grid
+        grid = like(problem).grid
         zero = smoothed(problem, jnp.zeros(grid.full_shape, grid.dtype))
         jax.block_until_ready(solve(problem, method, initial=zero, throw=False).value)
         return self.clock() - start

@@ -11,8 +11,8 @@ import numpy as np
 from solvers.hybrid.timing import Clock
 from solvers.iteration import HISTORY, AbstractIteration, Reason, has_succeeded, lineax_result
 from solvers.krylov import ConjugateGradient
-from solvers.problems import Poisson
-from solvers.solution import Solution, SolveError, explain_failure, solve
+from solvers.placement import Placed
+from solvers.solution import PlacedSolution, Problem, SolveError, explain_failure, solve
 
 # Solves that are predicted to take less run in one go; longer ones are looked after this often.
 UNWATCHED, ROUND = 1.0, 0.25
@@ -31,12 +31,12 @@ class Limit(NamedTuple):
 
 
 def relax(
-    problem: Poisson,
+    problem: Problem,
     method: lx.AbstractLinearSolver,
-    initial: jax.Array,
+    initial: Any,
     limit: Limit,
     clock: Clock,
-) -> Solution:
+) -> Any:
     """Solve from `initial`; at a limit or at Ctrl-C, give what there is, `Reason.interrupted`.
 
     A compiled solve cannot be stopped, so that a long one runs in rounds of a quarter of a second,
@@ -54,7 +54,8 @@ def relax(
             start = clock()
             part = solve(problem, _limited(method, min(rounds, budget - count)), initial=u,
                          throw=False)  # fmt: skip
-            u = jax.block_until_ready(part.value)
+            jax.block_until_ready(part.value)
+            u = part if isinstance(part, PlacedSolution) else part.value
             parts.append(part)
             count += int(part.num_steps)
             now = clock()
@@ -73,10 +74,12 @@ def relax(
     return _joined(parts, Reason.interrupted)
 
 
-def check(problem: Poisson, method: Any, solution: Solution) -> Solution:
+def check(problem: Problem, method: Any, solution: Any) -> Any:
     """Give a solution back, or raise `SolveError` for one that failed of itself."""
     if bool(has_succeeded(solution.reason) | (solution.reason == Reason.interrupted)):
         return solution
+    if isinstance(problem, Placed):
+        raise SolveError(str(solution), solution)
     raise SolveError(explain_failure(solution, method, problem.rhs), solution)
 
 
@@ -84,7 +87,7 @@ def _limited(method: AbstractIteration, steps: int) -> AbstractIteration:
     return eqx.tree_at(lambda m: m.max_steps, method, jnp.asarray(steps, jnp.int32))
 
 
-def _joined(parts: list[Solution], reason: Any) -> Solution:
+def _joined(parts: list[Any], reason: Any) -> Any:
     """The last part, with the steps and the residuals of all; every other one goes if too many."""
     steps, norms, before = [], [], 0
     for part in parts:

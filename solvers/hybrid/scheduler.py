@@ -2,14 +2,12 @@
 
 import dataclasses
 import math
-from typing import NamedTuple, Protocol
-
-import jax
-import jax.numpy as jnp
+from typing import Any, NamedTuple, Protocol
 
 from solvers.hybrid.session import Look, Session
-from solvers.problems import Poisson
+from solvers.hybrid.timing import zero_guess
 from solvers.snapshots import Snapshot
+from solvers.solution import Problem
 
 COOL_DOWN_STEPS = 250
 # Scatter of the smooth modes from which an optimiser only stirs them.
@@ -27,7 +25,7 @@ class Handoff(NamedTuple):
         seconds: charged until the decision, cool-down included.
         reason: in words.
         predicted_seconds: the relaxation's share that is to come; infinite where it would not end.
-        initial: the smoothed guess at the unknowns, or None for zero.
+        initial: the smoothed guess at the unknowns, or None for zero; `Placed` on a mesh.
         snapshot: that it was made of, if any.
     """
 
@@ -35,12 +33,12 @@ class Handoff(NamedTuple):
     seconds: float
     reason: str
     predicted_seconds: float
-    initial: jax.Array | None
+    initial: Any
     snapshot: Snapshot | None = None
 
-    def start(self, problem: Poisson) -> jax.Array:
+    def start(self, problem: Problem) -> Any:
         """The initial guess as an array, also where it is zero: the same compiled program."""
-        return jnp.zeros_like(problem.rhs) if self.initial is None else self.initial
+        return zero_guess(problem) if self.initial is None else self.initial
 
 
 class Scheduler(Protocol):
@@ -95,7 +93,7 @@ class FixedHandoff:
 
 class _Candidate(NamedTuple):
     look: Look
-    guess: jax.Array
+    guess: Any
     snapshot: Snapshot
     is_calm: bool = False  # whether a cool-down from it has been tried
 
@@ -113,28 +111,36 @@ class SpectralHandoff:
     - once t is a quarter of what relaxing from zero costs, unless the pace at which R falls
       promises to beat that.
 
-    A training with noise that can be cooled down is, from the best snapshot, where R is twice what
-    that costs; the cheaper of the two states is taken. That is done on the way, too, when R is no
-    longer falling and the smooth modes of the last five looks scatter by more than half of their
-    size, and again not before t has doubled: if R is then t/4 or less it is handed over. There is
-    no training where relaxing from zero costs less than `least_steps` steps and the cool-down; one
-    that does not say how long a step takes is timed for a chunk. A guess dearer than zero is not
-    used.
+    Snapshots that have been looked at are combined: the errors of the last eight in the smooth
+    modes are known, and there is a combination in which those cancel that relaxing is slowest at.
+    It is handed over. Between snapshots these errors change by any factor, in either direction, so
+    that one alone costs up to a thousand times the sweeps.
+
+    Without that, a training with noise that can be cooled down is, from the best snapshot, where R
+    is twice what that costs; the cheaper of the two states is taken. That is done on the way, too,
+    when R is no longer falling and the smooth modes of the last five looks scatter by more than
+    half of their size, and again not before t has doubled: if R is then t/4 or less it is handed
+    over. There is no training where relaxing from zero costs less than `least_steps` steps and the
+    cool-down; one that does not say how long a step takes is timed for a chunk. A guess dearer than
+    zero is not used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
             max|u|, in (0, 1).
         patience: the 0.3 s over which, at most, gain is judged where R is small.
         least_steps: optimiser steps before which the output is hardly worth handing over; None for
-            what the training says of itself, 500 if it says nothing.
-        cool_down: whether to let the optimiser come to rest before the handover; None for what the
-            training says of its noise.
+            what the training says of itself, 250 if it says nothing.
+        cool_down: whether to let the optimiser come to rest before the handover; None for where
+            the training says that it has noise and snapshots are not combined.
+        combine: whether to combine snapshots, at the cost of their memory. Starts that keep a
+            promise, as that of Galerkin, are not combined.
     """
 
     target: float | None = None
     patience: float = 0.3
     least_steps: int | None = None
     cool_down: bool | None = None
+    combine: bool = True
 
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target < 1:
@@ -151,7 +157,7 @@ class SpectralHandoff:
         if best is None:
             return Handoff(step, session.seconds, reason, session.zero.seconds, None)
         if self._cools(session) and not best.is_calm and not session.is_interrupted:
-            best, more = _cool_down(session, best)
+            best, more = _cool_down(session, best, combine=self.combine)
             reason += more
         remaining = best.look.remaining_seconds
         if remaining >= session.zero.seconds:
@@ -175,7 +181,7 @@ class SpectralHandoff:
                         return None, 0, refusal
                 if not session.is_due(snapshot):
                     continue
-                look, guess = session.look(snapshot)
+                look, guess = session.look(snapshot, combine=self.combine)
                 now = session.seconds
                 if best is None or look.remaining_seconds < best.look.remaining_seconds:
                     best, gained_at = _Candidate(look, guess, snapshot), now
@@ -183,7 +189,7 @@ class SpectralHandoff:
                 if verdict is not None:
                     return best, step, verdict
                 if now > max(gained_at, calm_until) and self._is_stirred(session):
-                    cooled, words = _cool_down(session, best)
+                    cooled, words = _cool_down(session, best, combine=self.combine)
                     calm_until = 2 * session.seconds
                     if cooled.look is not best.look:
                         best, gained_at = cooled, session.seconds
@@ -198,7 +204,10 @@ class SpectralHandoff:
         return self._cools(session) and session.scatter > STIRRING
 
     def _cools(self, session: Session) -> bool:
-        return self.cool_down is not False and session.can_cool_down
+        is_combined = self.combine and session.can_combine
+        return session.can_cool_down and (
+            not is_combined if self.cool_down is None else self.cool_down
+        )
 
     def _refuse(self, session: Session, step_seconds: float) -> str | None:
         steps = session.least_steps if self.least_steps is None else self.least_steps
@@ -264,7 +273,7 @@ def _best(trace: list[Look]) -> float:
     return min(look.remaining_seconds for look in trace)
 
 
-def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:
+def _cool_down(session: Session, best: _Candidate, *, combine: bool) -> tuple[_Candidate, str]:
     """The better of `best` and what it cools down to, and words for the reason."""
     before = best.look.remaining_seconds
     best = best._replace(is_calm=True)
@@ -272,7 +281,7 @@ def _cool_down(session: Session, best: _Candidate) -> tuple[_Candidate, str]:
     if before <= 2 * cost:
         return best, f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
     cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
-    look, guess = session.look(cooled)
+    look, guess = session.look(cooled, combine=combine)
     after = look.remaining_seconds
     chosen = _Candidate(look, guess, cooled, is_calm=True) if after < before else best
     return chosen, f"; the cool-down took what remains from {before:.3g} s to {after:.3g} s"

@@ -4,18 +4,17 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from solvers.hybrid.handover import Guess, Handover
-from solvers.hybrid.price import Price, RelaxationPrice, TimedPrice
+from solvers.hybrid.price import MOST_GUESSES, Price, RelaxationPrice, Seen, TimedPrice
 from solvers.hybrid.timing import Clock
-from solvers.problems import Poisson
 from solvers.snapshots import CoolableTraining, Snapshot
+from solvers.solution import Problem
 
 # Optimiser steps before which no network has had anything worth handing over; the publication's
 # handoffs were at 250 to 450.
-LEAST_STEPS = 500
+LEAST_STEPS = 250
 # Looks over which the scatter of the smooth modes is taken.
 WINDOW = 5
 # In tolerances: what a step takes away of the error when the end is near.
@@ -28,8 +27,9 @@ class Look(NamedTuple):
     Attributes:
         step: of the training.
         seconds: charged until after the look.
-        remaining_seconds, remaining_steps: the price of handing over now.
-        amplitudes: of the error in the lowest modes, smoothest first.
+        remaining_seconds, remaining_steps: the price of handing over now, in combination with
+            earlier snapshots where the scheduler does that.
+        amplitudes: of the snapshot's own error in the lowest modes, smoothest first.
     """
 
     step: int
@@ -57,7 +57,7 @@ class Session:
 
     def __init__(
         self,
-        problem: Poisson,
+        problem: Problem,
         price: RelaxationPrice | TimedPrice,
         training: Iterable[Snapshot],
         clock: Clock,
@@ -68,6 +68,7 @@ class Session:
         self._handover = handover
         self.problem, self._price, self._training, self._clock = problem, price, training, clock
         self.trace: list[Look] = []
+        self._seen: list[Seen] = []
         self.training_seconds = 0.0
         self.looking_seconds = 0.0
         self.planning_seconds = planning_seconds
@@ -91,15 +92,28 @@ class Session:
             self.training_seconds = snapshot.seconds
             yield snapshot
 
-    def look(self, snapshot: Snapshot) -> tuple[Look, jax.Array]:
-        """Work out what a snapshot would hand over, and price it; also gives that start."""
+    def look(self, snapshot: Snapshot, *, combine: bool = False) -> tuple[Look, Any]:
+        """Work out what a snapshot would hand over, and price it; also gives that start.
+
+        With `combine` that is the best combination with what was seen before, where the handover
+        allows it.
+        """
         start = self._clock()
         guess = self._handover.start(self.problem, snapshot)
-        price = self._price.remaining(guess)
+        earlier = self._seen if combine and self.can_combine else []
+        price, guess, seen = self._price.combined(guess, earlier)
+        amplitudes = np.asarray(seen.error)
+        if np.isfinite(amplitudes).all():
+            self._seen = [seen, *self._seen][: MOST_GUESSES - 1]
         self.looking_seconds += self._clock() - start
-        look = Look(snapshot.step, self.seconds, price.seconds, price.steps, price.amplitudes)
+        look = Look(snapshot.step, self.seconds, price.seconds, price.steps, amplitudes)
         self.trace.append(look)
         return look, guess
+
+    @property
+    def can_combine(self) -> bool:
+        """Whether starts from several snapshots may be combined."""
+        return self._handover.can_be_combined
 
     @property
     def least_wait(self) -> float:
@@ -135,7 +149,8 @@ class Session:
         """Whether to look at `snapshot`, for the least waste.
 
         A look costs c. With looks every s seconds those until t cost ct/s together, and the moment
-        to hand over is met s/2 too late in the mean: the sum is least for s = √(2ct).
+        to hand over is met s/2 too late in the mean: the sum is least for s = √(2ct). Half of that,
+        as each is also one more to combine; and at most a sixteenth of the best price so far.
 
         Where the energy says that the latest step took away far more than is to be left in the
         end, the first look comes when training has taken as long as planning. The nearer the end,
@@ -145,7 +160,8 @@ class Session:
         if not self.trace:
             return distance <= 1 or self.training_seconds >= self.planning_seconds
         cost = self.looking_seconds / len(self.trace)
-        gap = min(distance, 1.0) * math.sqrt(2 * cost * self.seconds)
+        gap = min(distance, 1.0) * math.sqrt(cost * self.seconds / 2)
+        gap = min(gap, min(look.remaining_seconds for look in self.trace) / 16)
         return self.seconds - self.trace[-1].seconds >= max(gap, cost)
 
     def _distance(self, snapshot: Snapshot) -> float:

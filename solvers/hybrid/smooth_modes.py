@@ -1,6 +1,7 @@
 """The smooth modes of an operator, and how fast a step of a method damps each of them."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,10 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers import transforms
-from solvers.grid import Grid
+from solvers.grid import Boundary, Grid
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
+from solvers.placement import apply
+from solvers.problems import Poisson
+from solvers.solution import Problem
 from solvers.spectrum import damping_of, jacobi_eigenvalues
 
 MODES_PER_AXIS = {1: 64, 2: 7, 3: 4}
@@ -27,10 +31,10 @@ class SmoothModes(eqx.Module):
 
     Attributes:
         bases: per axis the lowest 1-D modes, shape `(grid.shape[d], m_d)`.
-        vectors: y in the columns, shape (K, K), K = ∏ m_d, scaled to max|Zy| = 1.
+        vectors: y in the columns, shape (K, K), K = ∏ m_d, scaled to max|Zy| = 1, of some nodes.
         energies: yᵀZᵀAZy, shape (K,).
         mu: 1 − ν, descending, shape (K,).
-        row_norms: ‖A Z y‖₂, shape (K,).
+        row_norms: ‖A Z y‖₂, shape (K,), or (0,).
         rest_mu: the largest μ that is not among them.
         factors: of one step of the method for each of the modes and for the rest, shape (K + 1,).
     """
@@ -42,6 +46,11 @@ class SmoothModes(eqx.Module):
     row_norms: jax.Array
     rest_mu: jax.Array
     factors: jax.Array
+
+    @property
+    def stride(self) -> int:
+        """Every so manyth node still shows all of the modes, with three for half a wave."""
+        return max(1, min(len(base) // (3 * base.shape[1]) for base in self.bases))
 
     def project(self, r: jax.Array) -> jax.Array:
         """Zᵀr, shape (K,)."""
@@ -57,20 +66,27 @@ class SmoothModes(eqx.Module):
         return u
 
 
-@eqx.filter_jit
 def smooth_modes(
-    operator: EllipticOperator, method: Any, per_axis: int | None = None
+    problem: Problem, method: Any, per_axis: int | None = None, *, with_norms: bool = True
 ) -> SmoothModes:
-    """Compute the `SmoothModes` of an operator, and what `method` makes of them.
+    """Compute the `SmoothModes` of a problem's operator, and what `method` makes of them.
 
     Args:
-        operator: A.
+        problem: with the operator A.
         method: whose damping factors are wanted.
         per_axis: m, by default 64 in 1-D, 7 in 2-D, 4 in 3-D.
+        with_norms: whether the row norms are wanted, which may be dear.
 
-    Cost: for constant coefficients next to nothing; else 2K applications of A and of D, K = m^ndim.
+    Cost: for constant coefficients next to nothing; else N m² multiplications for each term of A
+    and an eigenvalue problem of size K = m^ndim; for the row norms K applications of A.
     """
-    grid, dtype = operator.grid, operator.grid.dtype
+    return apply(_smooth_modes, problem, method, per_axis, with_norms)
+
+
+def _smooth_modes(
+    problem: Poisson, method: Any, per_axis: int | None, with_norms: bool
+) -> SmoothModes:
+    operator, grid, dtype = problem.operator, problem.grid, problem.grid.dtype
     counts = _counts(grid, per_axis)
     if grid.ndim == 1 and operator.conductances[0].ndim > 0:
         bases = (transforms.modes_at(grid, 0, counts[0], _resistance(operator)).astype(dtype),)
@@ -79,8 +95,10 @@ def smooth_modes(
             jnp.asarray(transforms.modes(grid, d, count), dtype) for d, count in enumerate(counts)
         )
     blank = SmoothModes(bases, *[jnp.zeros((), dtype)] * 6)
-    found = _eigenvectors(operator, blank) if operator.is_constant else _ritz(operator, blank)
-    vectors, energies, mu, row_norms = found
+    if operator.is_constant:
+        vectors, energies, mu, row_norms = _eigenvectors(operator, blank)
+    else:
+        vectors, energies, mu, row_norms = _ritz(operator, blank, with_norms=with_norms)
     rest_mu = _rest(operator, counts, mu)
     return SmoothModes(
         bases=bases,
@@ -145,29 +163,82 @@ def _eigenvectors(operator: EllipticOperator, modes: SmoothModes) -> tuple[jax.A
     return vectors, *ordered
 
 
-def _ritz(operator: EllipticOperator, modes: SmoothModes) -> tuple[jax.Array, ...]:
+def _ritz(
+    operator: EllipticOperator, modes: SmoothModes, *, with_norms: bool
+) -> tuple[jax.Array, ...]:
     """The same by Rayleigh–Ritz, for coefficients that vary."""
-    size = int(np.prod([base.shape[1] for base in modes.bases]))
-    diagonal = operator.diagonal()
-    unit = jnp.eye(size, dtype=operator.grid.dtype)
-    batch = max(1, min(size, RITZ_BLOCK // operator.grid.size))
-
-    def row(c: jax.Array) -> tuple[jax.Array, jax.Array]:
-        u = modes.synthesize(c)
-        return modes.project(operator.mv(u)), modes.project(diagonal * u)
-
-    stiff, mass = jax.lax.map(row, unit, batch_size=batch)
-    factor = jnp.linalg.cholesky((mass + mass.T) / 2)
-    half = jax.scipy.linalg.solve_triangular(factor, (stiff + stiff.T) / 2, lower=True)
+    stiff, mass = _stiffness(operator, modes.bases), _form(operator.diagonal(), modes.bases)
+    factor = jnp.linalg.cholesky(mass)
+    half = jax.scipy.linalg.solve_triangular(factor, stiff, lower=True)
     nu, turned = jnp.linalg.eigh(jax.scipy.linalg.solve_triangular(factor, half.T, lower=True))
     vectors = jax.scipy.linalg.solve_triangular(factor.T, turned, lower=False)
+    samples = jax.vmap(lambda y: modes.synthesize(y, modes.stride))(vectors.T)
+    largest = jnp.max(jnp.abs(samples.reshape(len(nu), -1)), 1)
+    vectors /= largest[None, :]
+    norms = _row_norms(operator, modes, vectors) if with_norms else jnp.zeros(0, nu.dtype)
+    return vectors, nu / largest**2, 1 - nu, norms
 
-    def sizes(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        u = modes.synthesize(y)
-        return jnp.max(jnp.abs(u)), jnp.linalg.norm(operator.mv(u).reshape(-1))
 
-    largest, norms = jax.lax.map(sizes, vectors.T, batch_size=batch)
-    return vectors / largest[None, :], nu / largest**2, 1 - nu, norms / largest
+def _row_norms(operator: EllipticOperator, modes: SmoothModes, vectors: jax.Array) -> jax.Array:
+    """‖A Z y‖₂ of every y."""
+
+    def norm(y: jax.Array) -> jax.Array:
+        return root_of_squares(operator.mv(modes.synthesize(y)))
+
+    batch = max(1, RITZ_BLOCK // operator.grid.size)
+    return jax.lax.map(norm, vectors.T, batch_size=batch)
+
+
+def root_of_squares(u: jax.Array) -> jax.Array:
+    """‖u‖₂; a reshape to a vector would gather what is spread over devices."""
+    return jnp.sqrt(jnp.sum(u * u))
+
+
+def _stiffness(operator: EllipticOperator, bases: tuple[jax.Array, ...]) -> jax.Array:
+    """ZᵀAZ as a sum over the faces of each axis, of a times differences of the modes along it."""
+    grid = operator.grid
+    weights = [jnp.asarray(grid.row_weights(d), grid.dtype)[:, None] for d in range(grid.ndim)]
+    # With their weights the modes need no others.
+    halved = [jnp.sqrt(w) * base for w, base in zip(weights, bases, strict=True)]
+    count = math.prod(base.shape[1] for base in bases)
+    total = jnp.zeros((count, count), grid.dtype)
+    if operator.reaction is not None:
+        total += _form(operator.reaction, halved)
+    for axis, faces in enumerate(operator.conductances):
+        slopes = jnp.diff(_with_ends(grid, bases[axis], axis), axis=0)
+        total += _form(faces, [*halved[:axis], slopes, *halved[axis + 1 :]])
+    return total
+
+
+def _with_ends(grid: Grid, base: jax.Array, axis: int) -> jax.Array:
+    """Modes with the value at the far end of the first and the last face.
+
+    No difference lies across a Neumann side, and on a ring the first face is the last again.
+    """
+    first, last, zero = base[:1], base[-1:], jnp.zeros_like(base[:1])
+    if grid.is_periodic(axis):
+        return jnp.concatenate([first, base, first])
+    low, high = (side is Boundary.NEUMANN for side in grid.boundary[axis])
+    return jnp.concatenate([first if low else zero, base, last if high else zero])
+
+
+def _form(weights: jax.Array, bases: Sequence[jax.Array]) -> jax.Array:
+    """Σ w φφᵀ over the nodes, shape (K, K), axis by axis.
+
+    Cost: N m² multiplications and additions, m being the number of modes of one axis.
+    """
+    *others, last = bases
+    sums = jnp.broadcast_to(weights, [len(base) for base in bases])
+    for base in others:
+        pairs = base[:, :, None] * base[:, None, :]
+        sums = jnp.tensordot(sums, pairs, ((0,), (0,)))
+    # Its axes are those of the last base and then, for each other, of rows and of columns.
+    sums = sums.reshape(len(last), -1)
+    sums = jnp.einsum("jp,jq,jr->pqr", sums, last, last)
+    counts = [base.shape[1] for base in bases]
+    sums = sums.reshape(np.repeat(counts, 2))
+    rows, columns = range(0, 2 * len(bases), 2), range(1, 2 * len(bases), 2)
+    return sums.transpose(*rows, *columns).reshape(math.prod(counts), -1)
 
 
 def _rest(operator: EllipticOperator, counts: list[int], mu: jax.Array) -> jax.Array:

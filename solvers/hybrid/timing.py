@@ -10,7 +10,9 @@ import lineax as lx
 import numpy as np
 
 from solvers.iteration import AbstractIteration, with_budget
+from solvers.placement import Placed, apply
 from solvers.problems import Poisson
+from solvers.solution import Problem, solve
 
 Clock = Callable[[], float]
 # In least seconds: a run that needs no second one, and one after which nothing longer is tried,
@@ -40,12 +42,29 @@ def _kind(arguments: Any) -> Any:
     return structure, tuple(kinds)
 
 
-def run_steps(problem: Poisson, method: AbstractIteration, steps: int, u: jax.Array) -> jax.Array:
+def run_steps(problem: Problem, method: AbstractIteration, steps: int, u: Any) -> Any:
     """Do `steps` steps of `method` from `u`, shape `grid.shape`, and wait for the result."""
     # The very call that `solve` makes, so that it is compiled once.
     budget, options = with_budget(method, steps), {"y0": u}
+    if isinstance(problem, Placed):
+        return jax.block_until_ready(solve(problem, budget, initial=u, throw=False))
     solved = lx.linear_solve(problem.operator, problem.rhs, budget, options=options, throw=False)
     return jax.block_until_ready(solved.value)
+
+
+def zero_guess(problem: Problem) -> Any:
+    """Zero at the unknowns, on the mesh if the problem is."""
+    if isinstance(problem, Placed):
+        return apply(_zero, problem)
+    return jnp.zeros_like(problem.rhs)
+
+
+def _zero(problem: Poisson) -> jax.Array:
+    return jnp.zeros_like(problem.rhs)
+
+
+def _compiled_for(problem: Problem) -> Any:
+    return problem if isinstance(problem, Placed) else problem.operator
 
 
 class StepTime(NamedTuple):
@@ -56,13 +75,13 @@ class StepTime(NamedTuple):
     compiling: float
 
 
-def step_time(problem: Poisson, method: AbstractIteration, clock: Clock) -> StepTime:
+def step_time(problem: Problem, method: AbstractIteration, clock: Clock) -> StepTime:
     """What `measure_step` finds, once for each program and clock; after that it costs nothing.
 
     The pace belongs to the compiled program, whatever the numbers in it, so that finding it out
     counts as compilation; it is the median of some, since an odd one would stay.
     """
-    key = (clock, _kind((problem.operator, method)))
+    key = (clock, _kind((_compiled_for(problem), method)))
     if key in _timed:
         return _timed[key]._replace(compiling=0.0)
     start = clock()
@@ -73,21 +92,21 @@ def step_time(problem: Poisson, method: AbstractIteration, clock: Clock) -> Step
 
 
 def measure_step(
-    problem: Poisson, method: AbstractIteration, clock: Clock, *, least: float = 0.001
+    problem: Problem, method: AbstractIteration, clock: Clock, *, least: float = 0.001
 ) -> StepTime:
     """Time one step as the loop does it, in runs of at least `least` seconds, the better of two.
 
     Looks at the residual are part of a step. What a call costs once is not. It takes some ten
     milliseconds, or the steps to two looks if these are longer.
     """
-    zero = jnp.zeros_like(problem.rhs)
+    zero = zero_guess(problem)
 
     def run(steps: int) -> float:
         start = clock()
         run_steps(problem, method, steps, zero)
         return clock() - start
 
-    compiling = run(0) if is_first_call(problem.operator, method) else 0.0
+    compiling = run(0) if is_first_call(_compiled_for(problem), method) else 0.0
     overhead = min(run(0), run(0))
     # With as many steps as there are to a look, which may cost as much as twenty of them.
     steps = method.check_every

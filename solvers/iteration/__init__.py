@@ -4,6 +4,7 @@ from solvers.iteration.history import HISTORY as HISTORY
 from solvers.iteration.loop import hold as hold
 from solvers.iteration.loop import iterate as iterate
 from solvers.iteration.loop import power_of_two as power_of_two
+from solvers.iteration.loop import repeated as repeated
 from solvers.iteration.loop import residual_stats as residual_stats
 from solvers.iteration.method import AbstractIteration as AbstractIteration
 from solvers.iteration.method import as_preconditioner as as_preconditioner

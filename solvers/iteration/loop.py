@@ -99,6 +99,20 @@ def power_of_two(b: jax.Array) -> jax.Array:
     return jnp.ldexp(jnp.ones((), b.dtype), jnp.clip(exponent, -limit, limit))
 
 
+def repeated(method: "AbstractIteration", setup: Any, b: jax.Array, carry: Any, count: Any) -> Any:
+    """Do `count` steps from `carry`, in leaps where a method has them."""
+    most = method.at_once
+    if most == 1:
+        return jax.lax.fori_loop(0, count, lambda _, c: method.step(setup, b, c), carry)
+
+    def two(i: jax.Array, carry: Any) -> Any:  # to and fro: one leap a round would be copied back
+        left = jnp.asarray(count - 2 * most * i, jnp.int32)
+        carry = method.leap(setup, b, carry, jnp.minimum(left, most))
+        return method.leap(setup, b, carry, jnp.clip(left - most, 0, most))
+
+    return jax.lax.fori_loop(0, -(-count // (2 * most)), two, carry)
+
+
 def _run(
     method: "AbstractIteration", goal: _Goal, setup: Any, b: jax.Array, u: jax.Array
 ) -> tuple[_Loop, Any]:
@@ -111,8 +125,8 @@ def _run(
     def advance(carry: Any, count: jax.Array) -> Any:
         if method.check_every == 1:
             return step(0, carry)
-        if method.works_in_place:
-            return jax.lax.fori_loop(0, count, step, carry)
+        if method.works_in_place or method.at_once > 1:
+            return repeated(method, setup, b, carry, count)
         carry = jax.lax.fori_loop(0, count // 2, pair, carry)
         return jax.lax.fori_loop(0, count % 2, step, carry)
 

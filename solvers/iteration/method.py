@@ -10,7 +10,7 @@ import lineax as lx
 import numpy as np
 
 from solvers.grid import as_count, as_number, is_traced
-from solvers.iteration.loop import iterate
+from solvers.iteration.loop import iterate, repeated
 from solvers.iteration.reason import lineax_result
 from solvers.iteration.unknowns import (
     Operator,
@@ -58,6 +58,11 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
         """Whether `start` is the first step already."""
         return False
 
+    @property
+    def at_once(self) -> int:
+        """How many steps a leap has at most; 1 where there is nothing to gain."""
+        return 1
+
     @abc.abstractmethod
     def prepare(self, operator: Operator) -> Setup:
         """Compute all that depends on the operator alone."""
@@ -69,6 +74,10 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     @abc.abstractmethod
     def step(self, setup: Setup, b: jax.Array, carry: Carry) -> Carry:
         """Do one step."""
+
+    def leap(self, setup: Setup, b: jax.Array, carry: Carry, count: jax.Array) -> Carry:
+        """Do `count` ≤ `at_once` steps; asked only of methods where these are more than 1."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def current(self, setup: Setup, carry: Carry) -> jax.Array:
@@ -175,8 +184,7 @@ def refuse_options(options: dict[str, Any]) -> None:
 def fixed_steps(method: AbstractIteration, setup: Any, r: jax.Array, steps: int) -> jax.Array:
     """Do `steps` steps from zero, without looking at the residual."""
     carry = method.start(setup, r, jnp.zeros_like(r))
-    carry = jax.lax.fori_loop(0, steps, lambda _, c: method.step(setup, r, c), carry)
-    return method.current(setup, carry)
+    return method.current(setup, repeated(method, setup, r, carry, steps))
 
 
 def as_preconditioner(

@@ -177,6 +177,8 @@ def relaxation_on(level: Level | StencilLevel, smoother: Any, *, is_full: bool) 
     if isinstance(smoother, GaussSeidel) and smoother.ordering is Ordering.RED_BLACK:
         return ColourRelaxation(smoother.over_relaxation)
     if isinstance(smoother, Jacobi):
+        if smoother.fused > 1:
+            raise ValueError("smoother: Multigrid has no fused sweeps, leave out Jacobi's fused")
         return JacobiRelaxation(best_damping(level.ndim, smoother))
     if isinstance(smoother, Chebyshev):
         smallest = smoothing_part(level.ndim) if smoother.smallest is None else smoother.smallest

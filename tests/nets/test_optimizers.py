@@ -176,10 +176,10 @@ TURNS = in_turn(optax.adam(1e-2), energy_natural_gradient(), steps=30)
 @pytest.mark.parametrize(
     ("optimizer", "judges", "least", "every"),
     [
-        (optax.adam(1e-3), False, 500, 50),
+        (optax.adam(1e-3), False, 250, 50),
         (optax.chain(optax.clip(1.0), energy_natural_gradient()), True, 3, 1),
         (TURNS, True, 33, 1),
-        (in_turn(energy_natural_gradient(), optax.adam(1e-3), steps=30), False, 500, 50),
+        (in_turn(energy_natural_gradient(), optax.adam(1e-3), steps=30), False, 250, 50),
         (in_turn(optax.sgd(1e-2), TURNS, steps=10), True, 43, 1),
     ],
     ids=["adam", "natural gradient", "last", "first", "last of three"],

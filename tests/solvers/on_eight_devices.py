@@ -19,8 +19,10 @@ from solvers import (
     Chebyshev,
     ConjugateGradient,
     FastDiagonalization,
+    FixedHandoff,
     GaussSeidel,
     Grid,
+    Hybrid,
     Jacobi,
     LineRelaxation,
     Multigrid,
@@ -30,6 +32,9 @@ from solvers import (
     place,
     solve,
 )
+from solvers.hybrid.price import MOST_GUESSES, _look, price_of
+from solvers.placement import apply
+from solvers.snapshots import Snapshot
 
 D, N, P = Boundary.DIRICHLET, Boundary.NEUMANN, Boundary.PERIODIC
 
@@ -129,6 +134,32 @@ def gradients(name: str) -> dict[str, Any]:
     return {"distance": max(distance(a, b) for a, b in pairs if jnp.any(b != 0))}
 
 
+def hybrid(name: str) -> dict[str, Any]:
+    """A hybrid solve on the mesh and without, and the largest messages of a look."""
+    make, mesh = maker(name), mesh_of(GRIDS[name][2])
+    field = solve(make()).field
+    stream = [Snapshot(i, 0.1 * i, lambda _, c=c: c * field) for i, c in enumerate((0, 2, 1.1))]
+    method, target = Jacobi(max_steps=40, check_every=20), 1e-3
+    solver = Hybrid(method, FixedHandoff(2, target=target))
+    whole = solver.solve(make(), stream, throw=False)
+    found = solver.solve(place(make, mesh), stream, throw=False)
+    price = price_of(place(make, mesh), method, target=target)
+    _, guess, seen = price.combined(found.handoff.initial, [])
+
+    def look(problem: Any, modes: Any, guess: Any, error: jax.Array) -> Any:
+        guesses, errors = [guess] * MOST_GUESSES, [error] * (MOST_GUESSES - 1)
+        is_used = jnp.ones(MOST_GUESSES, bool)
+        return apply(_look, problem, modes, (method, jnp.asarray(target)), guesses, errors, is_used)
+
+    return {
+        "distance": distance(found.solution.collect().field, whole.solution.field),
+        "steps": int(found.solution.num_steps) - int(whole.solution.num_steps),
+        "predicted": [x.trace[0].remaining_steps for x in (whole, found)],
+        "unknowns": int(np.prod(make().grid.shape)),
+        "look": largest_messages(look, place(make, mesh), price._modes, guess, seen.error),
+    }
+
+
 def report(group: str, name: str, found: dict[str, Any]) -> None:
     print(json.dumps({"group": group, "name": name} | found), flush=True)
 
@@ -157,6 +188,7 @@ def main() -> None:
         report("communication", name, communication("290 x 171", 1.0, METHODS[name]))
     varying = communication("290 x 171", rising, METHODS["multigrid"])
     report("communication", "multigrid, varying", varying)
+    report("hybrid", "290 x 171", hybrid("290 x 171"))
 
 
 if __name__ == "__main__":

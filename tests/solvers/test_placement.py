@@ -47,6 +47,15 @@ def test_no_message_is_as_large_as_a_fine_level(found: dict[str, dict[str, Any]]
             assert max(row[program].values()) < FINE * row["unknowns"], (name, program)
 
 
+def test_the_hybrid_relaxes_where_the_problem_lies(found: dict[str, dict[str, Any]]) -> None:
+    for name, row in found["hybrid"].items():
+        assert row["distance"] < 1e-11, name
+        assert row["steps"] == 0, name
+        assert row["predicted"][0] == row["predicted"][1] > 0, name
+        # All that is summed up are products with some modes of an axis.
+        assert max(row["look"].values()) < 0.1 * row["unknowns"], name
+
+
 def test_a_mesh_of_one_device_changes_nothing() -> None:
     problem = Poisson(Grid((20, 12)), source=1.0, boundary_values=lambda x, y: x + y)
     whole, placed = solve(problem, Multigrid()), solve(place(problem, MESH), Multigrid())

@@ -1,6 +1,6 @@
 """When, whether and how: schedulers on trainings of known course, with a clock that is told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from solvers import (
     solve,
 )
 from solvers.hybrid.handover import smoothed
-from solvers.hybrid.price import Price
+from solvers.hybrid.price import Price, Seen
 from solvers.hybrid.relaxing import Limit, relax
 from solvers.hybrid.session import Session
 from solvers.snapshots import CoolableTraining, Snapshot
@@ -53,6 +53,10 @@ class ToldPrice:
 
     def remaining(self, u: jax.Array) -> Price:
         return Price(float(jnp.max(jnp.abs(u))), 1.0, np.zeros(0))
+
+    def combined(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[Price, jax.Array, Seen]:
+        price = self.remaining(u)
+        return price, u, Seen(u, jnp.asarray(price.amplitudes))
 
 
 def training_of(prices: list[float], seconds: float = 0.1, every: int = 50) -> list[Snapshot]:
@@ -143,7 +147,7 @@ def test_it_hands_over_the_best_snapshot_after_no_gain(session_of: Any) -> None:
 
 
 def test_it_does_not_train_where_zero_is_cheaper_than_the_least_training(session_of: Any) -> None:
-    session = session_of(training_of([9.0, 5.0, 0.001]), zero=0.9)  # 500 steps cost 1 s
+    session = session_of(training_of([9.0, 5.0, 0.001]), zero=0.4)  # 250 steps cost 0.5 s
     handoff = SpectralHandoff().decide(session)
     assert (handoff.step, handoff.initial) == (0, None)
     assert "no training" in handoff.reason
@@ -174,7 +178,7 @@ def test_a_cool_down_is_charged_and_used_only_if_it_helps(
 ) -> None:
     training = Cooling([9.0, 5.0, 1.2, *[2.0] * 20], after)
     assert isinstance(training, CoolableTraining)
-    handoff = SpectralHandoff().decide(session_of(training))
+    handoff = SpectralHandoff(combine=False).decide(session_of(training))
     assert training.cooled_from == 100
     assert handoff.predicted_seconds == pytest.approx(taken)
     assert handoff.seconds == pytest.approx(1.0)  # 0.5 s until the decision, 0.5 s of cool-down
@@ -196,7 +200,7 @@ def test_what_only_stirs_is_cooled_down_on_the_way(
     training = Cooling([9.0, 5.0, *[4.0] * 40], after)
     session = session_of(training)
     session._price = NoisyPrice(100.0)
-    handoff = SpectralHandoff().decide(session)
+    handoff = SpectralHandoff(combine=False).decide(session)
     assert handoff.predicted_seconds == pytest.approx(taken)
     assert told in handoff.reason
     assert training.cooled_from == 100
@@ -204,15 +208,22 @@ def test_what_only_stirs_is_cooled_down_on_the_way(
 
 def test_a_cool_down_that_costs_more_than_it_could_save_is_left_out(session_of: Any) -> None:
     training = Cooling([9.0, 5.0, *[0.4] * 20], 0.01)  # 250 steps take 0.5 s
-    handoff = SpectralHandoff().decide(session_of(training))
+    handoff = SpectralHandoff(combine=False).decide(session_of(training))
     assert training.cooled_from == -1
     assert handoff.predicted_seconds == pytest.approx(0.4)
     assert "would cost" in handoff.reason
 
 
+def test_what_is_combined_is_not_cooled_down_unless_asked(session_of: Any) -> None:
+    for wanted, cooled_from in ((None, -1), (True, 100)):
+        training = Cooling([9.0, 5.0, 1.2, *[2.0] * 20], 0.01)
+        SpectralHandoff(cool_down=wanted).decide(session_of(training))
+        assert training.cooled_from == cooled_from
+
+
 def test_without_cool_down_none_happens(session_of: Any) -> None:
     training = Cooling([9.0, 1.0, *[2.0] * 20], 0.01)
-    SpectralHandoff(cool_down=False).decide(session_of(training))
+    SpectralHandoff(cool_down=False, combine=False).decide(session_of(training))
     assert training.cooled_from == -1
 
 
@@ -220,10 +231,10 @@ def test_looks_come_as_rarely_as_wastes_least(session_of: Any) -> None:
     session = session_of(training_of([100 - 1.5 * i for i in range(60)]), zero=1e4)
     session._clock.tick = 0.01  # a look is then 0.01 s, a chunk 0.1 s
     SpectralHandoff().decide(session)
-    # Every √(2ct) seconds: until t that is √(2t/c) looks, at t = 6 s 35, or less by whole chunks.
-    assert 20 <= len(session.trace) <= 35
+    # Every √(ct/2) seconds: until t that is 2√(2t/c) looks, at t = 6 s 70, or less by whole chunks.
+    assert 30 <= len(session.trace) <= 60
     gaps = np.diff([look.seconds for look in session.trace])
-    assert gaps[-1] == pytest.approx(np.sqrt(2 * 0.01 * session.trace[-1].seconds), abs=0.11)
+    assert gaps[-1] == pytest.approx(np.sqrt(0.01 * session.trace[-1].seconds / 2), abs=0.11)
 
 
 def test_a_training_that_knows_its_pace_is_refused_before_it_begins(session_of: Any) -> None:
@@ -242,7 +253,7 @@ def test_a_training_that_knows_its_pace_is_refused_before_it_begins(session_of: 
 def test_a_training_without_noise_is_not_cooled_down(session_of: Any) -> None:
     training = Cooling([9.0, 1.0, *[2.0] * 20], 0.01)
     training.has_noise = False  # type: ignore
-    SpectralHandoff().decide(session_of(training))
+    SpectralHandoff(combine=False).decide(session_of(training))
     assert training.cooled_from == -1
 
 
@@ -412,7 +423,7 @@ def test_a_relaxation_that_fails_of_itself_raises() -> None:
 def test_a_trace_draws_itself() -> None:
     plan = Hybrid(Jacobi(rtol=1e-8), SpectralHandoff(least_steps=0)).plan(PROBLEM, converging())
     left, right = plan.plot().axes
-    assert len(left.get_lines()[0].get_xdata()) == len(plan.trace)
+    assert np.size(left.get_lines()[0].get_xdata()) == len(plan.trace)
     assert len(right.get_lines()) == 7  # six modes and the handover
 
 

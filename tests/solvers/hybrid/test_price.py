@@ -22,6 +22,7 @@ from solvers.hybrid.price import price_of
 from solvers.hybrid.smooth_modes import smooth_modes
 from solvers.hybrid.timing import measure_step, run_steps
 from solvers.spectrum import jacobi_eigenvalues
+from tests.solvers.cases import sides
 
 CASES = {
     "published": (gallery.published, 200),
@@ -101,10 +102,30 @@ def test_a_solved_problem_costs_nothing() -> None:
 
 
 def test_the_smooth_modes_are_eigenvectors_where_coefficients_are_constant() -> None:
-    operator = Poisson(Grid((9, 7), upper=(1.0, 2.0)), 1.0, reaction=3.0).operator
-    modes = smooth_modes(operator, Jacobi())
-    exact = np.sort(np.asarray(jacobi_eigenvalues(operator))[:7, :7].reshape(-1))[::-1]
+    problem = Poisson(Grid((9, 7), upper=(1.0, 2.0)), 1.0, reaction=3.0)
+    modes = smooth_modes(problem, Jacobi())
+    exact = np.sort(np.asarray(jacobi_eigenvalues(problem.operator))[:7, :7].reshape(-1))[::-1]
     np.testing.assert_allclose(modes.mu, exact[: len(modes.mu)], atol=1e-12)
+
+
+@pytest.mark.parametrize("names", ["DD", "ND", "NN", "PP", "DN-DD", "NN-PP", "PP-ND", "ND-PP-DD"])
+@pytest.mark.parametrize("varies", [True, False])
+def test_smooth_modes_are_those_of_the_matrix_in_their_span(names: str, varies: bool) -> None:
+    rng = np.random.default_rng(0)
+    boundary = sides(names)
+    grid = Grid((9, 6, 7)[: len(boundary)], boundary=boundary)
+    a, c = (rng.uniform(1, 3, grid.full_shape) for _ in range(2))
+    problem = Poisson(grid, 1.0, diffusion=a if varies else 2.0, reaction=c)
+    operator, modes = problem.operator, smooth_modes(problem, Jacobi(), 4)
+    # In the grid's order the products of the modes of each axis, as columns.
+    columns = np.stack([modes.synthesize(y).reshape(-1) for y in jnp.eye(len(modes.mu))], axis=1)
+    matrix = np.asarray(operator.as_matrix())
+    energies = np.diag(modes.energies)
+    vectors = columns @ np.asarray(modes.vectors)
+    np.testing.assert_allclose(vectors.T @ matrix @ vectors, energies, atol=1e-9 * energies.max())
+    diagonal = np.broadcast_to(operator.diagonal(), grid.shape).reshape(-1, 1)
+    mass = np.diag(energies.diagonal() / (1 - np.asarray(modes.mu)))
+    np.testing.assert_allclose(vectors.T @ (diagonal * vectors), mass, atol=1e-9 * mass.max())
 
 
 def test_direct_and_conjugate_gradients_are_priced_by_a_timed_solve() -> None:
