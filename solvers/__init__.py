@@ -24,6 +24,7 @@ from solvers.operators import EllipticOperator as EllipticOperator
 from solvers.order import observed_order as observed_order
 from solvers.placement import place as place
 from solvers.problems import Poisson as Poisson
+from solvers.refinement import Refined as Refined
 from solvers.relaxation.chebyshev import Chebyshev as Chebyshev
 from solvers.relaxation.gauss_seidel import GaussSeidel as GaussSeidel
 from solvers.relaxation.gauss_seidel import Ordering as Ordering

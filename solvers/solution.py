@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
+from solvers.differences import derivative, face_flux
 from solvers.direct import FastDiagonalization
 from solvers.grid import Grid, is_traced
 from solvers.implicit import linear_solve
@@ -23,6 +24,7 @@ from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
+from solvers.pairs import shifted_rest
 from solvers.placement import Placed, on, placed, whole
 from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
@@ -38,6 +40,7 @@ class Solution(eqx.Module):
     Attributes:
         field: u on all nodes, the boundary too, shape `grid.full_shape`.
         value: u at the unknowns, shape `grid.shape`.
+        low: what `value` lacks of the solution of `Refined`; None of other methods.
         result: lineax's result; `reason` is the exact one.
         reason: a `Reason`, whose message says what to do.
         num_steps: steps taken.
@@ -53,6 +56,7 @@ class Solution(eqx.Module):
 
     field: jax.Array
     value: jax.Array
+    low: jax.Array | None
     result: Any
     reason: Any
     num_steps: jax.Array
@@ -78,14 +82,14 @@ class Solution(eqx.Module):
 
         Second order: central differences, one-sided ones of three nodes on the boundary.
         """
-        return tuple(_derivative(self.field, self.grid, axis) for axis in range(self.grid.ndim))
+        return tuple(derivative(self.field, self.grid, axis) for axis in range(self.grid.ndim))
 
     def flux(self) -> tuple[jax.Array, ...]:
         """−a ∂u/∂xᵢ on the faces between nodes along axis i, low to high, at the unknowns across.
 
         These are the fluxes that the scheme balances; `grid.intervals[i]` faces along axis i.
         """
-        return tuple(_face_flux(self.operator, self.field, axis) for axis in range(self.grid.ndim))
+        return tuple(face_flux(self.operator, self.field, axis) for axis in range(self.grid.ndim))
 
     def evaluate(self, *points: Any) -> jax.Array:
         """u at any points by multilinear interpolation, second order.
@@ -123,7 +127,7 @@ class Solution(eqx.Module):
 
 
 # Statistics that `Solution` has as attributes.
-_SHOWN = {"num_steps", "max_steps", "reason", "residual_norms", "residual_steps"}
+_SHOWN = {"num_steps", "max_steps", "reason", "residual_norms", "residual_steps", "low"}
 # A cycle that reduces the residual by less than this is held against the prediction.
 SLOW = 0.2
 
@@ -161,7 +165,8 @@ def solve(
         method: any method of this package, or any lineax solver. The default is
             `FastDiagonalization` for constant coefficients and else `ConjugateGradient` with Jacobi
             as preconditioner; `solution.method` names it. Conjugate gradients to 1e-8 need double
-            precision; in single precision pass a method with an rtol that it can reach.
+            precision; in single precision pass a method with an rtol that it can reach, or
+            `Refined`.
         initial: initial guess, at the unknowns or on all nodes. By default it is zero, and for full
             multigrid the `boundary_extension` of the problem. It changes the way to the solution
             only: no gradient goes through it.
@@ -213,11 +218,11 @@ class PlacedSolution(eqx.Module):
     """A solution on a mesh of devices.
 
     Attributes:
-        parts: field, value and operator.
+        parts: field, value, low and operator.
         rest: the `Solution` without them: all numbers and histories, on every device.
     """
 
-    parts: Placed[tuple[jax.Array, jax.Array, EllipticOperator]]
+    parts: Placed[tuple[jax.Array, jax.Array, jax.Array | None, EllipticOperator]]
     rest: Solution
 
     @property
@@ -230,10 +235,14 @@ class PlacedSolution(eqx.Module):
         """u at the unknowns, padded likewise."""
         return self.parts.arrays[1]
 
+    @property
+    def low(self) -> jax.Array | None:
+        """What `value` lacks, padded likewise; None of most methods."""
+        return jax.tree.unflatten(self.parts.structure, self.parts.arrays)[2]
+
     def collect(self) -> Solution:
         """The solution with whole arrays, in every process."""
-        field, value, operator = self.parts.collect()
-        return _with_parts(self.rest, field, value, operator)
+        return _with_parts(self.rest, *self.parts.collect())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.rest, name)
@@ -242,11 +251,11 @@ class PlacedSolution(eqx.Module):
         return str(self.rest)
 
 
-def _with_parts(solution: Solution, field: Any, value: Any, operator: Any) -> Solution:
+def _with_parts(solution: Solution, *parts: Any) -> Solution:
     return eqx.tree_at(
-        lambda s: (s.field, s.value, s.operator),
+        lambda s: (s.field, s.value, s.low, s.operator),
         solution,
-        (field, value, operator),
+        parts,
         is_leaf=lambda x: x is None,
     )
 
@@ -268,8 +277,8 @@ def _on_mesh(problem: Placed[Poisson], method: Any, initial: Any) -> PlacedSolut
         initial = initial.parts.inside()[0]
     guess = initial.inside() if isinstance(initial, Placed) else initial
     found = solve(problem.inside(), method, initial=guess, throw=False)
-    parts = placed((found.field, found.value, found.operator), problem.mesh)
-    return PlacedSolution(parts, whole(_with_parts(found, None, None, None)))
+    parts = placed((found.field, found.value, found.low, found.operator), problem.mesh)
+    return PlacedSolution(parts, whole(_with_parts(found, None, None, None, None)))
 
 
 def _pick(operator: EllipticOperator) -> lx.AbstractLinearSolver:
@@ -302,12 +311,16 @@ def _assemble(
 ) -> Solution:
     stats = _statistics(problem.operator, b, options, solved)
     reason = Reason.where(balances, stats["reason"], Reason.incompatible)
-    field = problem.field(solved.value)
+    field, low = problem.field(solved.value), stats.get("low")
     if problem.operator.is_singular:
         field = problem.grid.without_integral(field)
+    value = field[problem.grid.unknowns]
+    if problem.operator.is_singular and low is not None:
+        low = low + shifted_rest(solved.value, value)
     return Solution(
         field=field,
-        value=field[problem.grid.unknowns],
+        value=value,
+        low=low,
         result=lineax_result(reason),
         reason=reason,
         num_steps=stats["num_steps"],
@@ -373,34 +386,3 @@ def explain_failure(solution: Solution, method: Any, b: jax.Array) -> str:
             more = np.log(rtol * scale / norms[-1]) / rate
             text += f" (to {rtol:.1e} about {more:.2g} more at the present rate)"
     return f"{text}. {message(solution.reason)}{_slowness(solution.stats)}"
-
-
-def _derivative(field: jax.Array, grid: Grid, axis: int) -> jax.Array:
-    h = grid.spacing[axis]
-    u = jnp.moveaxis(field, axis, 0)
-    if grid.is_periodic(axis):
-        slope = (jnp.roll(u, -1, 0) - jnp.roll(u, 1, 0)) / (2 * h)
-    elif u.shape[0] == 2:
-        slope = jnp.broadcast_to((u[1:] - u[:-1]) / h, u.shape)
-    else:
-        inner = (u[2:] - u[:-2]) / (2 * h)
-        low = (-3 * u[:1] + 4 * u[1:2] - u[2:3]) / (2 * h)
-        high = (3 * u[-1:] - 4 * u[-2:-1] + u[-3:-2]) / (2 * h)
-        slope = jnp.concatenate([low, inner, high])
-    return jnp.moveaxis(slope, 0, axis)
-
-
-def _face_flux(operator: EllipticOperator, field: jax.Array, axis: int) -> jax.Array:
-    grid = operator.grid
-    across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
-    u = field[across]
-    if grid.is_periodic(axis):
-        u = jnp.concatenate([u, jax.lax.slice_in_dim(u, 0, 1, axis=axis)], axis)
-    conductance = operator.conductances[axis]
-    if conductance.ndim > 0:
-        # Periodic arrays hold the wrapping face twice; Neumann sides a closed one.
-        first = 1 if grid.is_periodic(axis) or grid.unknowns[axis].start == 0 else 0
-        conductance = jax.lax.slice_in_dim(
-            conductance, first, first + grid.intervals[axis], axis=axis
-        )
-    return -conductance * grid.spacing[axis] * jnp.diff(u, axis=axis)

@@ -11,6 +11,7 @@ from solvers import (
     Jacobi,
     LineRelaxation,
     Multigrid,
+    Refined,
 )
 
 DEGREE, FUSED = 3, 4
@@ -29,6 +30,7 @@ class Method(NamedTuple):
             the bytes of a number.
         is_sweep: whether a step is what is timed, and not a solve.
         has_tolerance: whether it goes on until the residual is small enough.
+        in_pairs: whether it has twice the digits, and the tolerance of double precision.
         platform: the only one that has it, None where all have.
     """
 
@@ -37,6 +39,7 @@ class Method(NamedTuple):
     traffic: Callable[[int, int], float]
     is_sweep: bool = False
     has_tolerance: bool = False
+    in_pairs: bool = False
     platform: str | None = None
 
 
@@ -92,5 +95,12 @@ METHODS: dict[str, Method] = {
         "ConjugateGradient(Multigrid())",
         lambda _, rtol: ConjugateGradient(rtol=rtol, preconditioner=Multigrid()),
         lambda ndim, size: _cycle(ndim) + 12 * size, has_tolerance=True,
+    ),
+}  # fmt: skip
+# Beside them in float32 where there is no float64.
+PAIRS = {
+    "pairs": Method(  # the cycle; b and both parts of u read, r written; eight to add a correction
+        "Refined(Multigrid())", lambda _, rtol: Refined(Multigrid(), rtol=rtol),
+        lambda ndim, size: _cycle(ndim) + 12 * size, has_tolerance=True, in_pairs=True,
     ),
 }  # fmt: skip

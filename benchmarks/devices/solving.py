@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.devices import cases
 from benchmarks.devices.backends import PRECISIONS, Device, in_a_line, why_not
 from benchmarks.devices.fields import MEASURED, Row, failed, new_row, unsupported
-from benchmarks.devices.methods import METHODS, Method
+from benchmarks.devices.methods import METHODS, PAIRS, Method
 from benchmarks.devices.timing import Ready, in_turn, prepare, summary
 from benchmarks.devices.triad import Triad
 from benchmarks.report import Stages
@@ -45,19 +45,25 @@ def measure(
     """
     grids = [(ndim, n) for ndim, own in sizes.items() for n in own]
     effort = Effort(ROUNDS[run["mode"]], LEAST_SECONDS[run["mode"]])
+    has_double = why_not(device, PRECISIONS[-1]) is None
+    methods = METHODS if has_double else METHODS | PAIRS
     for dtype in PRECISIONS:
         entry = run["precisions"][dtype.name] = {"reason": why_not(device, dtype)}
         entry |= {"bandwidth": None, "bandwidth_spread": None}
         if entry["reason"] is not None:
-            planned = [row for grid in grids for row in planned_rows(*grid, dtype).values()]
+            planned = [
+                row for grid in grids for row in planned_rows(METHODS, *grid, dtype).values()
+            ]
             run["rows"] += [row | unsupported(entry["reason"]) for row in planned]
             continue
         triad = _triad(dtype, entry)
         begin = len(run["rows"])
         for ndim, intervals in grids:
             name = f"{run['label'][:24]}: {ndim}-D, {intervals}, {dtype.name}"
-            with stages(name, len(METHODS) + 1) as report:
-                run["rows"] += measure_grid(ndim, intervals, dtype, effort, triad, report)
+            with stages(name, len(methods) + 1) as report:
+                run["rows"] += measure_grid(
+                    ndim, intervals, dtype, effort, triad, report, methods=methods
+                )
             if triad is not None:
                 entry |= {"bandwidth": triad.bandwidth, "bandwidth_spread": triad.spread}
                 _add_fractions(run["rows"][begin:], triad.bandwidth)
@@ -72,7 +78,9 @@ def _triad(dtype: Any, entry: Row) -> Triad | None:
         return None
 
 
-def planned_rows(ndim: int, intervals: int, dtype: Any) -> dict[str, Row]:
+def planned_rows(
+    methods: dict[str, Method], ndim: int, intervals: int, dtype: Any
+) -> dict[str, Row]:
     """The rows of one grid by method, without any number."""
     problem = cases.GALLERY[ndim].__name__
     return {
@@ -85,7 +93,7 @@ def planned_rows(ndim: int, intervals: int, dtype: Any) -> dict[str, Row]:
             intervals=intervals,
             precision=np.dtype(dtype).name,
         )
-        for name, method in METHODS.items()
+        for name, method in methods.items()
     }
 
 
@@ -96,20 +104,24 @@ def measure_grid(
     effort: Effort,
     triad: Triad | None,
     report: Callable[[float], None],
+    *,
+    methods: dict[str, Method],
 ) -> list[Row]:
     """The rows of one grid in one precision; a failure is a row too."""
-    rows = planned_rows(ndim, intervals, dtype)
+    rows = planned_rows(methods, ndim, intervals, dtype)
     try:
         case = cases.make(ndim, intervals, dtype)
     except Exception as error:
         return [row | failed(error) for row in rows.values()]
+    doubled = case._replace(tolerance=cases.TOLERANCE)
+    own_case = {name: doubled if method.in_pairs else case for name, method in methods.items()}
     ready: dict[str, Ready] = {}
-    for done, (name, method) in enumerate(METHODS.items(), 1):
+    for done, (name, method) in enumerate(methods.items(), 1):
         if method.platform not in (None, default_platform()):
             rows[name] |= unsupported(f"only a {method.platform} has it")
             continue
         try:
-            ready[name] = prepare(method, case, effort.least_seconds)
+            ready[name] = prepare(method, own_case[name], effort.least_seconds)
         except Exception as error:
             rows[name] |= failed(error)
         report(done)
@@ -120,7 +132,7 @@ def measure_grid(
         try:
             if name in errors:
                 raise errors[name]
-            rows[name] |= _measured(METHODS[name], case, own, samples[name])
+            rows[name] |= _measured(methods[name], own_case[name], own, samples[name])
         except Exception as error:
             rows[name] |= failed(error)
     return list(rows.values())

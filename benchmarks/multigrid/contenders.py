@@ -142,7 +142,10 @@ def read(result: Any) -> Outcome:
     value, stats = result
     steps, norms = np.asarray(stats["residual_steps"]), np.asarray(stats["residual_norms"])
     known = {k: float(v) for k, v in stats.items() if k in KEPT}
-    return Outcome(np.asarray(value), int(stats["num_steps"]), _word(stats["reason"]),
+    u = np.asarray(value)
+    if "low" in stats:
+        u = np.asarray(u, np.float64) + np.asarray(stats["low"], np.float64)
+    return Outcome(u, int(stats["num_steps"]), _word(stats["reason"]),
                    np.stack([steps, norms], 1)[steps >= 0], known)  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from solvers.iteration import history
 from solvers.iteration.reason import Reason
 from solvers.iteration.unknowns import Operator, in_range, norm, without_mean
+from solvers.pairs import shifted_rest
 
 if TYPE_CHECKING:
     from solvers.iteration.method import AbstractIteration
@@ -22,6 +23,7 @@ class _Goal(NamedTuple):
     first_norm: jax.Array
     size_of_a: jax.Array
     max_steps: jax.Array
+    eps: jax.Array  # of the solution
 
 
 class _Loop(NamedTuple):
@@ -43,9 +45,10 @@ def iterate(
 
     Returns:
         u, the `Reason`, and the statistics `num_steps`, `max_steps`, `reason`, `residual_norms` and
-        `residual_steps` (both `HISTORY` long, −1 where unused, the last used one final).
+        `residual_steps` (both `HISTORY` long, −1 where unused, the last used one final); `low` of
+        methods that have it.
     """
-    unit = _power_of_two(b)
+    unit = power_of_two(b)
     b, u = in_range(operator, b / unit), u / unit
     b_norm = norm(operator, b)
     u = without_mean(operator, jnp.where(b_norm == 0, 0, u))
@@ -58,6 +61,7 @@ def iterate(
         first_norm=first_norm,
         size_of_a=2 * jnp.max(operator.diagonal()),
         max_steps=method.max_steps,
+        eps=jnp.asarray(float(jnp.finfo(b.dtype).eps) ** method.parts, b.dtype),
     )
     loop, reason = _run(method, goal, setup, b, u)
     norms, steps = history.finish(loop.history, loop.step, loop.norm)
@@ -69,21 +73,26 @@ def iterate(
         "residual_steps": steps,
     }
     stats |= method.statistics(setup, loop.carry, stats, unit)
-    u = method.current(setup, loop.carry) * unit
-    return without_mean(operator, u), reason, stats
+    before = method.current(setup, loop.carry) * unit
+    u = without_mean(operator, before)
+    low = method.low(setup, loop.carry)
+    if low is not None:
+        low = low * unit
+        stats["low"] = low + shifted_rest(before, u) if operator.is_singular else low
+    return u, reason, stats
 
 
 def residual_stats(
     operator: Operator, b: jax.Array, start: jax.Array, u: jax.Array, num_steps: Any = 1
 ) -> dict[str, jax.Array]:
     """Give the two-entry history of a method without a loop: before, and after `num_steps`."""
-    unit = _power_of_two(b)
+    unit = power_of_two(b)
     norms = [norm(operator, b / unit - operator.mv(v / unit)) * unit for v in (start, u)]
     steps = jnp.stack([jnp.zeros((), jnp.int32), jnp.asarray(num_steps, jnp.int32)])
     return {"residual_norms": jnp.stack(norms), "residual_steps": steps}
 
 
-def _power_of_two(b: jax.Array) -> jax.Array:
+def power_of_two(b: jax.Array) -> jax.Array:
     """Give a power of two that brings b near 1, so that its square neither over- nor underflows."""
     _, exponent = jnp.frexp(jnp.max(jnp.abs(b)))
     limit = jnp.finfo(b.dtype).maxexp - 8
@@ -111,7 +120,7 @@ def _run(
         return method.step(setup, b, carry)
 
     def pair(_: Any, carry: Any) -> Any:
-        return step(0, _hold(step(0, carry), goal.max_steps))
+        return step(0, hold(step(0, carry), goal.max_steps))
 
     def advance(carry: Any, count: jax.Array) -> Any:
         if method.check_every == 1:
@@ -151,7 +160,7 @@ def _run(
     return loop, reason
 
 
-def _hold(carry: Any, steps: jax.Array) -> Any:
+def hold(carry: Any, steps: jax.Array) -> Any:
     """Give `carry` back, written out: a loop of no rounds, which the compiler cannot know.
 
     A step that cannot work in place makes XLA copy its result back in every round. Two steps a
@@ -199,7 +208,7 @@ def _judge(
     Stagnated means stalled near the rounding error of A v.
     """
     eps = jnp.asarray(jnp.finfo(size.dtype).eps, size.dtype)
-    rounding = eps * (goal.b_norm + goal.size_of_a * size)
+    rounding = goal.eps * (goal.b_norm + goal.size_of_a * size)
     is_near_floor = loop.norm <= 100 * rounding
     stagnated = is_near_floor & loop.stalled
     diverged = ~(loop.norm * eps <= jnp.maximum(goal.b_norm, goal.first_norm))

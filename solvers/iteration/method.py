@@ -48,6 +48,8 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     # What share of the least residual before a window has to be undercut for progress: rounding
     # gives a per cent by chance, which for a slow method may be all that it gains.
     progress: ClassVar[float] = 1.0
+    # Numbers that make up one of the solution; its rounding is eps to that power.
+    parts: ClassVar[int] = 1
     # Whether a step can overwrite what it reads; false where it needs neighbours' old values.
     works_in_place: eqx.AbstractClassVar[bool]
 
@@ -80,6 +82,11 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     @abc.abstractmethod
     def current(self, setup: Setup, carry: Carry) -> jax.Array:
         """Give the present u."""
+
+    def low(self, setup: Setup, carry: Carry) -> jax.Array | None:
+        """Give what u lacks of the method's own solution, None where that is u."""
+        del setup, carry
+        return None
 
     def norms(
         self, operator: Operator, setup: Setup, b: jax.Array, carry: Carry

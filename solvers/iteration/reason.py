@@ -30,7 +30,8 @@ class Reason(eqx.Enumeration):
     )
     stagnated = (
         "The residual stopped falling at the rounding error of this precision, above the "
-        "tolerance. Ask for a larger rtol, or solve in double precision (jax_enable_x64)."
+        "tolerance. Ask for a larger rtol, solve in double precision (jax_enable_x64), or take "
+        "Refined(method), which carries twice the digits."
     )
     nonfinite_input = (
         "The right-hand side, a coefficient or the initial guess has a NaN or an infinity in it."

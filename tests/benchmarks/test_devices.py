@@ -230,17 +230,33 @@ def test_a_precision_that_a_device_lacks_is_a_row_with_the_reason(tmp_path: Path
         del device
         return "no doubles" if np.dtype(dtype) == np.float64 else None
 
+    measured: set[str] = set()
+
+    def note(*_: Any, methods: dict[str, methods.Method]) -> list[Any]:
+        measured.update(methods)
+        return []
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solving, "why_not", only_single)
         patch.setattr(learning, "why_not", only_single)
-        patch.setattr(solving, "measure_grid", lambda *_: [])
+        patch.setattr(solving, "measure_grid", note)
         results = run_tiny(tmp_path)
+    assert measured == {*few_methods(), "pairs"}
     (run,) = results["runs"]
     double = [row for row in run["rows"] if row["precision"] == "float64"]
     assert len(double) == 2 * len(few_methods()) + 1  # and the hybrid
     assert {(row["status"], row["reason"]) for row in double} == {("not supported", "no doubles")}
     assert any("no doubles" in line for line in tables.failures(run))
     assert "failure" in verdict(results["runs"], results["columns"], 1)[1]
+
+
+def test_pairs_of_singles_reach_the_tolerance_of_doubles() -> None:
+    effort = solving.Effort(1, 1e-4)
+    (row,) = solving.measure_grid(
+        2, 32, np.float32, effort, None, lambda _: None, methods=methods.PAIRS
+    )
+    assert row["status"] == "converged", row["reason"]
+    assert row["residual"] <= row["tolerance"] == cases.TOLERANCE
 
 
 def test_the_processor_has_both_precisions_and_not_more() -> None:

@@ -28,6 +28,7 @@ from solvers import (
     Multigrid,
     Ordering,
     Poisson,
+    Refined,
     place,
     solve,
 )
@@ -56,6 +57,7 @@ METHODS: dict[str, Any] = {
     "full multigrid": Multigrid(full=True),
     "direct": FastDiagonalization(),
     "cg": ConjugateGradient(preconditioner=Multigrid()),
+    "refined": Refined(Jacobi(), every=10, max_steps=4),
 }
 # Sizes that divide over the mesh and sizes that do not, with all kinds of sides.
 GRIDS: dict[str, tuple[tuple[int, ...], Any, tuple[int, ...]]] = {
@@ -191,7 +193,7 @@ def main() -> None:
     for name, *case in agreements():
         report("agreement", name, agreement(*case))
     report("gradient", "31 x 26", gradients("31 x 26"))
-    for name in ("jacobi", "red-black", "multigrid"):
+    for name in ("jacobi", "red-black", "multigrid", "refined"):
         report("communication", name, communication("290 x 171", 1.0, METHODS[name]))
     varying = communication("290 x 171", rising, METHODS["multigrid"])
     report("communication", "multigrid, varying", varying)

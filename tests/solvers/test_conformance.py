@@ -28,6 +28,7 @@ from solvers import (
     Ordering,
     Poisson,
     Reason,
+    Refined,
     solve,
 )
 from tests.solvers.cases import Dense, sides
@@ -145,6 +146,11 @@ METHODS: dict[str, tuple[Callable[[], lx.AbstractLinearSolver], bool]] = {
     "Multigrid, W, Jacobi": (lambda: Multigrid(Cycle.W, smoother=Jacobi(), rtol=RTOL), False),
     "ConjugateGradient, Multigrid": (
         lambda: ConjugateGradient(preconditioner=Multigrid(), rtol=RTOL),
+        False,
+    ),
+    "Refined, Jacobi": (lambda: Refined(Jacobi(), rtol=RTOL), False),
+    "Refined, ConjugateGradient": (
+        lambda: Refined(ConjugateGradient(), every=30, rtol=RTOL),
         False,
     ),
 }
