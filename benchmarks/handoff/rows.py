@@ -115,6 +115,7 @@ def _seed(timer: Timer, training: RitzTraining, seed: int, *, all_ways: bool) ->
         "regret": regret.regret,
         "ways": found,
         "scheduled_galerkin": _scheduled(timer, replay, Galerkin(), 2 * most),
+        "scheduled_alone": _scheduled(timer, replay, Guess(), 10 * most, combine=False),
     }
     if seed == 0:
         row |= _curves(timer, replay, regret, chosen)
@@ -132,10 +133,15 @@ def _chosen(replay: Replay, regret: Regret) -> Snapshot:
 
 
 def _scheduled(
-    timer: Timer, training: Iterable[Snapshot], handover: Handover, most: float = np.inf
+    timer: Timer,
+    training: Iterable[Snapshot],
+    handover: Handover,
+    most: float = np.inf,
+    *,
+    combine: bool = True,
 ) -> float:
     """Seconds to the goal by the scheduler, from a replay or by the clock, training and all."""
-    scheduler = SpectralHandoff(target=timer.goal.target)
+    scheduler = SpectralHandoff(target=timer.goal.target, combine=combine)
     hybrid = Hybrid(timer.solvers["jacobi"], scheduler, handover=handover)
     plan = hybrid.plan(timer.goal.problem, training)
     start = plan.handoff.start(timer.goal.problem)

@@ -15,7 +15,7 @@ from solvers.hybrid.picture import draw
 from solvers.hybrid.price import price_of
 from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
-from solvers.hybrid.session import Look, Session, least_seconds
+from solvers.hybrid.session import Look, Session
 from solvers.hybrid.timing import Clock, step_time
 from solvers.iteration import AbstractIteration, with_budget
 from solvers.placement import like
@@ -122,7 +122,7 @@ class Hybrid:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from solvers import Grid, Jacobi
+        >>> from solvers import Grid, Jacobi, Poisson
         >>> from solvers.snapshots import Snapshot
         >>> problem = Poisson(Grid(64), source=8.0)
         >>> def parabola(grid):
@@ -209,7 +209,6 @@ class Hybrid:
             self.method,
             target=self.scheduler.target,
             clock=self.clock,
-            worth=least_seconds(training),
         )
         planning = self.clock() - start - price.compile_seconds
         session = Session(

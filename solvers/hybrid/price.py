@@ -12,7 +12,7 @@ import lineax as lx
 import numpy as np
 
 from solvers.hybrid.combining import best_coefficients
-from solvers.hybrid.smooth_modes import SmoothModes, mode_count, root_of_squares, smooth_modes
+from solvers.hybrid.smooth_modes import SmoothModes, root_of_squares, smooth_modes
 from solvers.hybrid.timing import Clock, is_first_call, step_time, zero_guess
 from solvers.iteration import has_succeeded, with_budget
 from solvers.multigrid.multigrid import Multigrid
@@ -23,9 +23,6 @@ from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
 from solvers.solution import Problem, solve
 
-# With one mode per axis only, a price may be that many times too low; but to make sure must not
-# cost more than this share of it.
-ONE_MODE_DOUBT, SURETY = 4.0, 0.1
 ENDLESS = 2.0**40
 PROBE_CYCLES = 5
 # Guesses that are combined at most.
@@ -70,8 +67,6 @@ class RelaxationPrice:
         method: `Jacobi`, `GaussSeidel` or `Multigrid`.
         target: None, or an algebraic error relative to max|u|.
         clock: seconds.
-        worth: seconds from which the price of zero has to be right. Where it is less by one mode
-            per axis, for sure or since more modes would cost a tenth of it, that will do.
 
     Attributes:
         compile_seconds: spent on compiling, and on timing what is new, not to be charged.
@@ -81,9 +76,7 @@ class RelaxationPrice:
         tolerance: the part of it that may be left, `target` or the method's rtol.
     """
 
-    def __init__(
-        self, problem: Problem, method: Any, target: float | None, clock: Clock, worth: float = 0.0
-    ):
+    def __init__(self, problem: Problem, method: Any, target: float | None, clock: Clock):
         self._problem, self._method = problem, method
         self._zero, self._grid = zero_guess(problem), like(problem).grid
         # An array: each new Python number would compile again.
@@ -92,37 +85,21 @@ class RelaxationPrice:
         self.step_seconds, self.start_seconds = measured.seconds, measured.start
         self.compile_seconds = measured.compiling
         self.tolerance = float(method.rtol) if target is None else target
-        self._clock = clock
-        if worth > 0 and not like(problem).operator.is_constant:
-            taken = self._prepare(1)
-            least, all_modes = self.zero.seconds, taken * mode_count(self._grid)
-            doubt = ONE_MODE_DOUBT if all_modes < SURETY * least else 1.0
-            if doubt * least <= worth:
-                return
-        self._prepare(None)
-
-    def _prepare(self, per_axis: int | None) -> float:
-        """Find the smooth modes, and price zero; gives the seconds of the first."""
-        problem, method = self._problem, self._method
-        if is_first_call(problem, method, self._target, per_axis):
-            start = self._clock()
-            self._find_modes(per_axis)
+        if is_first_call(problem, method, self._target):
+            start = clock()
+            self._find_modes()
             self._look(self._zero, ())
-            self.compile_seconds += self._clock() - start
-        start = self._clock()
-        self._find_modes(per_axis)
-        taken = self._clock() - start
+            self.compile_seconds += clock() - start
+        self._find_modes()
         if isinstance(method, Multigrid):
             self._modes = _as_probed(problem, method, self._modes)
-        self._is_rough = per_axis is not None
-        self.zero = self._combined(self._zero, ())[0]
-        return taken
+        self.zero = self.remaining(self._zero)
 
-    def _find_modes(self, per_axis: int | None) -> None:
+    def _find_modes(self) -> None:
         has_own_rule = self._target is None
-        modes = smooth_modes(self._problem, self._method, per_axis, with_norms=has_own_rule)
+        modes = smooth_modes(self._problem, self._method, with_norms=has_own_rule)
         self._modes = jax.block_until_ready(modes)
-        self._no_error = jnp.zeros_like(modes.mu)
+        self._no_error = jnp.asarray(np.zeros(modes.mu.shape, modes.mu.dtype))
 
     def remaining(self, u: jax.Array) -> Price:
         """Price of the smoothed guess `u`, shape `grid.shape`.
@@ -136,11 +113,6 @@ class RelaxationPrice:
 
         It is the one from which the least steps remain by the smooth modes: `best_coefficients`.
         """
-        if self._is_rough:
-            self._prepare(None)
-        return self._combined(u, earlier)
-
-    def _combined(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[Price, jax.Array, Seen]:
         steps, amplitudes, guess, error = self._look(u, earlier)
         count = float(steps)
         count = math.ceil(count) if count < ENDLESS / 2 else np.inf
@@ -199,13 +171,12 @@ def price_of(
     *,
     target: float | None = None,
     clock: Clock = time.perf_counter,
-    worth: float = 0.0,
 ) -> RelaxationPrice | TimedPrice:
     """Pick the way to price `method`, and measure on this device what it needs."""
     if target is not None and not 0 < target < 1:
         raise ValueError(f"target: expected None or a number in (0, 1), got {target!r}")
     if isinstance(method, Jacobi | GaussSeidel | Multigrid):
-        return RelaxationPrice(problem, method, target, clock, worth)
+        return RelaxationPrice(problem, method, target, clock)
     return TimedPrice(problem, method, clock)
 
 

@@ -39,12 +39,6 @@ class Look(NamedTuple):
     amplitudes: np.ndarray
 
 
-def least_seconds(training: Any) -> float:
-    """Seconds before which a training has nothing to hand over; 0 where it does not know."""
-    pace = getattr(training, "step_seconds", None)
-    return 0.0 if pace is None else pace * getattr(training, "least_steps", LEAST_STEPS)
-
-
 class Session:
     """Problem, price and training of one solve, with the ledger of seconds.
 

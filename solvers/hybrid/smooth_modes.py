@@ -66,28 +66,24 @@ class SmoothModes(eqx.Module):
         return u
 
 
-def smooth_modes(
-    problem: Problem, method: Any, per_axis: int | None = None, *, with_norms: bool = True
-) -> SmoothModes:
+def smooth_modes(problem: Problem, method: Any, *, with_norms: bool = True) -> SmoothModes:
     """Compute the `SmoothModes` of a problem's operator, and what `method` makes of them.
 
     Args:
         problem: with the operator A.
         method: whose damping factors are wanted.
-        per_axis: m, by default 64 in 1-D, 7 in 2-D, 4 in 3-D.
         with_norms: whether the row norms are wanted, which may be dear.
 
     Cost: for constant coefficients next to nothing; else N m² multiplications for each term of A
-    and an eigenvalue problem of size K = m^ndim; for the row norms K applications of A.
+    and an eigenvalue problem of size K = m^ndim, with m = 64, 7 or 4 in 1, 2 or 3 dimensions; for
+    the row norms K applications of A.
     """
-    return apply(_smooth_modes, problem, method, per_axis, with_norms)
+    return apply(_smooth_modes, problem, method, with_norms)
 
 
-def _smooth_modes(
-    problem: Poisson, method: Any, per_axis: int | None, with_norms: bool
-) -> SmoothModes:
+def _smooth_modes(problem: Poisson, method: Any, with_norms: bool) -> SmoothModes:
     operator, grid, dtype = problem.operator, problem.grid, problem.grid.dtype
-    counts = _counts(grid, per_axis)
+    counts = [min(n, MODES_PER_AXIS[grid.ndim]) for n in grid.shape]
     if grid.ndim == 1 and operator.conductances[0].ndim > 0:
         bases = (transforms.modes_at(grid, 0, counts[0], _resistance(operator)).astype(dtype),)
     else:
@@ -122,15 +118,6 @@ def _resistance(operator: EllipticOperator) -> jax.Array:
         steps = steps.at[0].set(0)  # held twice: it leads from the last node to the first
     passed = jnp.cumsum(steps)
     return operator.grid.intervals[0] * passed[:-1] / passed[-1]
-
-
-def mode_count(grid: Grid) -> int:
-    """K, without a number per axis."""
-    return math.prod(_counts(grid, None))
-
-
-def _counts(grid: Grid, per_axis: int | None) -> list[int]:
-    return [min(n, per_axis or MODES_PER_AXIS[grid.ndim]) for n in grid.shape]
 
 
 def _factors(method: Any, operator: EllipticOperator, mu: jax.Array) -> jax.Array:

@@ -116,7 +116,7 @@ def test_smooth_modes_are_those_of_the_matrix_in_their_span(names: str, varies: 
     grid = Grid((9, 6, 7)[: len(boundary)], boundary=boundary)
     a, c = (rng.uniform(1, 3, grid.full_shape) for _ in range(2))
     problem = Poisson(grid, 1.0, diffusion=a if varies else 2.0, reaction=c)
-    operator, modes = problem.operator, smooth_modes(problem, Jacobi(), 4)
+    operator, modes = problem.operator, smooth_modes(problem, Jacobi())
     # In the grid's order the products of the modes of each axis, as columns.
     columns = np.stack([modes.synthesize(y).reshape(-1) for y in jnp.eye(len(modes.mu))], axis=1)
     matrix = np.asarray(operator.as_matrix())
