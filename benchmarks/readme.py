@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.handoff.verdict import regrets, way_seconds
+from benchmarks.handoff.verdict import number, regrets, way_seconds
 from benchmarks.race import DISCRETIZATION
 from benchmarks.report import COLUMNS, verdict
 from benchmarks.results import write_json
@@ -135,8 +135,8 @@ def _answers(verdict: list[dict[str, Any]]) -> list[str]:
         sign, bound = ("≥", line["least"]) if line["least"] is not None else ("≤", line["most"])
         met = {True: "yes", False: "no", None: "–"}[line["met"]]
         size = "" if line["size"] is None else f", {line['size']} per axis"
-        number = _cell(line["number"])
-        lines.append(f"| {line['demand']}{size} | {sign} {bound:g} | {number} | {met} |")
+        measured = _cell(line["number"])
+        lines.append(f"| {line['demand']}{size} | {sign} {bound:g} | {measured} | {met} |")
     return lines
 
 
@@ -145,6 +145,7 @@ def handoff_table(results: dict[str, Any]) -> str:
     columns = {
         "Jacobi": lambda row: _zero(row, "jacobi"),
         "hybrid": lambda row: _cell(_median(row, "scheduler")),
+        "– not combined": lambda row: _cell(_median(row, "scheduled_alone")),
         "Galerkin": lambda row: _way(row, "galerkin"),
         "– untrained": lambda row: _way(row, "galerkin_untrained"),
         "– modes only": lambda row: _way(row, "galerkin_modes"),
@@ -174,12 +175,11 @@ def handoff_table(results: dict[str, Any]) -> str:
 
 
 def _median(row: dict[str, Any], name: str) -> float:
-    return float(np.median([seed[name] for seed in row["seeds"]]))
+    return float(np.median([number(seed[name]) for seed in row["seeds"]]))
 
 
 def _way(row: dict[str, Any], way: str) -> str:
-    seconds = way_seconds(row, "jacobi", way)
-    return _cell(seconds if seconds is not None and np.isfinite(seconds) else None)
+    return _cell(way_seconds(row, "jacobi", way))
 
 
 def _zero(row: dict[str, Any], solver: str) -> str:
@@ -231,8 +231,8 @@ def _experiments(folder: Path) -> dict[str, Any]:
     }
 
 
-def _cell(number: float | None) -> str:
-    return "–" if number is None else f"{number:.3g}"
+def _cell(value: float | None) -> str:
+    return "–" if value is None or not np.isfinite(value) else f"{value:.3g}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

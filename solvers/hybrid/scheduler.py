@@ -106,8 +106,7 @@ class SpectralHandoff:
 
     - when R, but for what a call costs anyway, is less than another chunk and a look take;
     - when R ≤ t/4, unless another stretch like the last would lower R by more than it takes;
-    - when R is no longer falling, and over the last max(R/4, min(t/8, 0.3 s)) or more fell by less
-      than that;
+    - when R has not fallen for min(R, t)/2;
     - once t is a quarter of what relaxing from zero costs, unless the pace at which R falls
       promises to beat that.
 
@@ -127,7 +126,6 @@ class SpectralHandoff:
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
             max|u|, in (0, 1).
-        patience: the 0.3 s over which, at most, gain is judged where R is small.
         least_steps: optimiser steps before which the output is hardly worth handing over; None for
             what the training says of itself, 250 if it says nothing.
         cool_down: whether to let the optimiser come to rest before the handover; None for where
@@ -137,7 +135,6 @@ class SpectralHandoff:
     """
 
     target: float | None = None
-    patience: float = 0.3
     least_steps: int | None = None
     cool_down: bool | None = None
     combine: bool = True
@@ -145,8 +142,6 @@ class SpectralHandoff:
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target < 1:
             raise ValueError(f"target: expected None or a number in (0, 1), got {self.target!r}")
-        if not self.patience >= 0:
-            raise ValueError(f"patience: expected seconds, at least 0, got {self.patience!r}")
         if self.least_steps is not None and not self.least_steps >= 0:
             raise ValueError(f"least_steps: expected at least 0, got {self.least_steps!r}")
 
@@ -226,11 +221,9 @@ class SpectralHandoff:
             return f"the limit of {session.max_seconds:.3g} s leaves no more for training"
         if remaining - session.call_seconds <= session.least_wait:
             return f"{remaining:.3g} s remain, less than another chunk and a look would take"
-        if remaining <= now / 4 and not _is_gaining(session.trace, 0.0):
+        if remaining <= now / 4 and not _is_gaining(session.trace):
             return f"{remaining:.3g} s remain, at most a quarter of the {now:.3g} s spent"
-        allowed = max(remaining / 4, min(self.patience, now / 8))
-        is_known = waited > 0 and math.isfinite(remaining)
-        if is_known and not _is_gaining(session.trace, allowed):
+        if waited >= min(remaining, now) / 2 > 0 and math.isfinite(remaining):
             return f"{remaining:.3g} s remain, and training takes longer than it saves"
         if now >= STAKE * zero and now + _still_needed(session.trace) >= zero:
             return (
@@ -255,17 +248,13 @@ def _still_needed(trace: list[Look]) -> float:
     return tau * (1 + math.log(low / tau)) if low > tau else low
 
 
-def _is_gaining(trace: list[Look], stretch: float) -> bool:
-    """Whether another such stretch would lower the price by more than it takes.
-
-    The last one is of at least `stretch` seconds; where there are none so long, nobody knows.
-    """
-    now = trace[-1].seconds
-    before = [look for look in trace[:-1] if now - look.seconds >= stretch]
-    if not before:
-        return stretch > 0
-    low, high = _best(trace), _best(before)
-    return 0 < low < high and low * (1 - low / high) > now - before[-1].seconds
+def _is_gaining(trace: list[Look]) -> bool:
+    """Whether another stretch like the last would lower the price by more than it takes."""
+    if len(trace) < 2:
+        return False
+    *_, before, last = trace
+    low, high = _best(trace), _best(trace[:-1])
+    return 0 < low < high and low * (1 - low / high) > last.seconds - before.seconds
 
 
 def _best(trace: list[Look]) -> float:

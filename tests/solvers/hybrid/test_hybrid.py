@@ -143,7 +143,7 @@ def test_it_hands_over_the_best_snapshot_after_no_gain(session_of: Any) -> None:
     handoff = SpectralHandoff().decide(session_of(training_of(prices)))
     assert handoff.step == 100
     assert "takes longer than it saves" in handoff.reason
-    assert handoff.seconds == pytest.approx(0.5)  # 0.2 s, and R/4 = 0.25 s seen from a look there
+    assert handoff.seconds == pytest.approx(0.4)  # half of it without a gain
 
 
 def test_it_does_not_train_where_zero_is_cheaper_than_the_least_training(session_of: Any) -> None:
@@ -181,7 +181,7 @@ def test_a_cool_down_is_charged_and_used_only_if_it_helps(
     handoff = SpectralHandoff(combine=False).decide(session_of(training))
     assert training.cooled_from == 100
     assert handoff.predicted_seconds == pytest.approx(taken)
-    assert handoff.seconds == pytest.approx(1.0)  # 0.5 s until the decision, 0.5 s of cool-down
+    assert handoff.seconds == pytest.approx(0.9)  # 0.4 s until the decision, 0.5 s of cool-down
     assert "cool-down" in handoff.reason
 
 
@@ -197,13 +197,13 @@ class NoisyPrice(ToldPrice):
 def test_what_only_stirs_is_cooled_down_on_the_way(
     session_of: Any, after: float, taken: float, told: str
 ) -> None:
-    training = Cooling([9.0, 5.0, *[4.0] * 40], after)
+    training = Cooling([9.0, 5.0, 4.5, 4.3, 4.1, *[4.0] * 40], after)
     session = session_of(training)
     session._price = NoisyPrice(100.0)
     handoff = SpectralHandoff(combine=False).decide(session)
     assert handoff.predicted_seconds == pytest.approx(taken)
     assert told in handoff.reason
-    assert training.cooled_from == 100
+    assert training.cooled_from == 250
 
 
 def test_a_cool_down_that_costs_more_than_it_could_save_is_left_out(session_of: Any) -> None:
@@ -286,7 +286,6 @@ def test_an_empty_training_is_an_error(session_of: Any) -> None:
         (lambda: FixedHandoff(-1), "step"),
         (lambda: FixedHandoff(1.5), "step"),  # type: ignore
         (lambda: SpectralHandoff(target=2.0), "target"),
-        (lambda: SpectralHandoff(patience=-1.0), "patience"),
         (lambda: SpectralHandoff(least_steps=-1), "least_steps"),
         (lambda: Hybrid("jacobi"), "method"),  # type: ignore
     ],
