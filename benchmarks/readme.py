@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.handoff.verdict import number, regrets, way_seconds
+from benchmarks.handoff.verdict import median_seconds, regrets, way_seconds
 from benchmarks.race import DISCRETIZATION
 from benchmarks.report import COLUMNS, verdict
 from benchmarks.results import write_json
@@ -144,8 +144,8 @@ def handoff_table(results: dict[str, Any]) -> str:
     """Markdown of seconds to the goal: relaxing, the hybrid, its rivals; then the verdict."""
     columns = {
         "Jacobi": lambda row: _zero(row, "jacobi"),
-        "hybrid": lambda row: _cell(_median(row, "scheduler")),
-        "– not combined": lambda row: _cell(_median(row, "scheduled_alone")),
+        "hybrid": lambda row: _cell(median_seconds(row, "scheduler")),
+        "– not combined": lambda row: _cell(median_seconds(row, "scheduled_alone")),
         "Galerkin": lambda row: _way(row, "galerkin"),
         "– untrained": lambda row: _way(row, "galerkin_untrained"),
         "– modes only": lambda row: _way(row, "galerkin_modes"),
@@ -172,10 +172,6 @@ def handoff_table(results: dict[str, Any]) -> str:
         f"{device['processor']}, float64 relaxation."
     )
     return "\n".join([*lines, "", notes])
-
-
-def _median(row: dict[str, Any], name: str) -> float:
-    return float(np.median([number(seed[name]) for seed in row["seeds"]]))
 
 
 def _way(row: dict[str, Any], way: str) -> str:

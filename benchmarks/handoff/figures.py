@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.figures import STYLE, save_all
-from benchmarks.handoff.verdict import regrets, way_seconds
+from benchmarks.handoff.verdict import median_seconds, regrets, way_seconds
 
 Row = dict[str, Any]
 # Colours of Okabe and Ito.
@@ -22,8 +22,11 @@ POINTS = {
     "multigrid": ("multigrid", "#009E73", "s"),
     "direct": ("direct", "#000000", "*"),
 }
+SCHEDULED = {
+    "scheduler": ("hybrid, by the scheduler", "#D55E00", "o"),
+    "scheduled_alone": ("hybrid, not combined", "#D55E00", "x"),
+}
 WAYS = {
-    "guess": ("guess", "#D55E00", "o"),
     "galerkin": ("Galerkin", "#0072B2", "s"),
     "galerkin_untrained": ("Galerkin, untrained", "#0072B2", "x"),
     "galerkin_modes": ("Galerkin, modes", "#0072B2", "+"),
@@ -78,8 +81,10 @@ def regret_and_ways(rows: list[Row]) -> Any:
     places = np.arange(len(rows))[::-1]
     for place, row in zip(places, rows, strict=True):
         left.plot(regrets(row), [place] * len(row["seeds"]), "o", color="#D55E00", alpha=0.6, ms=5)
-        for name, (_, colour, marker) in WAYS.items():
-            seconds = way_seconds(row, "jacobi", name)
+        found = {name: median_seconds(row, name) for name in SCHEDULED}
+        found |= {name: way_seconds(row, "jacobi", name) for name in WAYS}
+        for name, (_, colour, marker) in (SCHEDULED | WAYS).items():
+            seconds = found[name]
             if seconds is not None and np.isfinite(seconds):
                 share = seconds / row["zero"]["jacobi"]
                 right.plot([share], [place], marker, color=colour, ms=6)
@@ -91,7 +96,7 @@ def regret_and_ways(rows: list[Row]) -> Any:
     left.xaxis.set_minor_formatter("{x:g}")
     right.axvline(1, color="#7f7f7f", lw=0.9)
     right.set(xscale="log", xlabel="seconds in those of Jacobi alone, medians of the seeds")
-    for label, colour, marker in WAYS.values():
+    for label, colour, marker in (SCHEDULED | WAYS).values():
         right.plot([], [], marker, color=colour, label=label)
     figure.legend(loc="outside right center", fontsize=8)
     return figure

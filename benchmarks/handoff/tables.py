@@ -5,7 +5,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.handoff.verdict import number, regrets, summary, verdict, way_seconds
+from benchmarks.handoff.verdict import (
+    median_seconds,
+    number,
+    regrets,
+    summary,
+    verdict,
+    way_seconds,
+)
 from benchmarks.handoff.ways import CHOSEN, ways_of
 from benchmarks.report import plain_table
 
@@ -75,7 +82,7 @@ def classical_table(rows: list[Row]) -> dict[str, Any]:
              "multigrid": "multigrid", "direct": "direct"}  # fmt: skip
     body = []
     for row in rows:
-        hybrid = float(np.median([seed["scheduler"] for seed in row["seeds"]]))
+        hybrid = median_seconds(row, "scheduler")
         cells = [_zero(row, name) for name in names]
         spread = f"{np.median(regrets(row)):.2f}–{max(regrets(row)):.2f}"
         body.append([row["problem"], *cells, hybrid, row["wall"], spread, row["advice"]["best"]])

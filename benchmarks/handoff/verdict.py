@@ -23,6 +23,11 @@ def number(value: float | None) -> float:
     return np.inf if value is None else value
 
 
+def median_seconds(row: Row, name: str) -> float:
+    """Of the scheduler's hybrid, the median over the seeds."""
+    return float(np.median([number(seed[name]) for seed in row["seeds"]]))
+
+
 def way_seconds(row: Row, solver: str, way: str) -> float | None:
     """The median over the seeds; infinite where most gave up, None where it was not run."""
     found = [seed["ways"][solver].get(way) for seed in row["seeds"]]
@@ -88,7 +93,7 @@ def _network(row: Row) -> str:
 def _classical(row: Row) -> str:
     found = {name: row["zero"][name] for name in CLASSICAL if name in row["zero"]}
     best = min(found, key=lambda name: found[name])
-    hybrid = float(np.median([seed["scheduler"] for seed in row["seeds"]]))
+    hybrid = median_seconds(row, "scheduler")
     if found[best] < hybrid:
         agrees = "as advise says before any training"
         if row["advice"]["seconds"] >= hybrid:
