@@ -105,6 +105,8 @@ def _account(handoff: Handoff, trace: list[Look]) -> list[str]:
             f"{look.step:8d}  {look.seconds:8.3f}  {look.remaining_seconds:12.4g}   {worst:>20}"
         )
     start = "zero" if handoff.initial is None else f"the network of step {handoff.step}"
+    if handoff.combined > 1:
+        start += f", combined with {handoff.combined - 1} before it,"
     return [*lines, f"Handed over {start} at {handoff.seconds:.3f} s: {handoff.reason}."]
 
 

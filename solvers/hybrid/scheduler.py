@@ -26,7 +26,8 @@ class Handoff(NamedTuple):
         reason: in words.
         predicted_seconds: the relaxation's share that is to come; infinite where it would not end.
         initial: the smoothed guess at the unknowns, or None for zero; `Placed` on a mesh.
-        snapshot: that it was made of, if any.
+        snapshot: that it was made of, or the last of those, if any.
+        combined: snapshots that it was made of.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Handoff(NamedTuple):
     predicted_seconds: float
     initial: Any
     snapshot: Snapshot | None = None
+    combined: int = 1
 
     def start(self, problem: Problem) -> Any:
         """The initial guess as an array, also where it is zero: the same compiled program."""
@@ -158,8 +160,8 @@ class SpectralHandoff:
         if remaining >= session.zero.seconds:
             reason += f"; that is no better than zero ({session.zero.seconds:.3g} s), so zero it is"
             return Handoff(best.look.step, session.seconds, reason, session.zero.seconds, None)
-        step, seconds = best.look.step, session.seconds
-        return Handoff(step, seconds, reason, remaining, best.guess, best.snapshot)
+        step, seconds, count = best.look.step, session.seconds, best.look.combined
+        return Handoff(step, seconds, reason, remaining, best.guess, best.snapshot, count)
 
     def _watch(self, session: Session) -> tuple[_Candidate | None, int, str]:
         """Train until it is enough: the best snapshot, the last step, the reason."""

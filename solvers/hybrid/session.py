@@ -30,6 +30,7 @@ class Look(NamedTuple):
         remaining_seconds, remaining_steps: the price of handing over now, in combination with
             earlier snapshots where the scheduler does that.
         amplitudes: of the snapshot's own error in the lowest modes, smoothest first.
+        combined: snapshots that what would be handed over is made of.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Look(NamedTuple):
     remaining_seconds: float
     remaining_steps: float
     amplitudes: np.ndarray
+    combined: int = 1
 
 
 class Session:
@@ -97,10 +99,11 @@ class Session:
         earlier = self._seen if combine and self.can_combine else []
         price, guess, seen = self._price.combined(guess, earlier)
         amplitudes = np.asarray(seen.error)
-        if np.isfinite(amplitudes).all():
+        if amplitudes.size and np.isfinite(amplitudes).all():
             self._seen = [seen, *self._seen][: MOST_GUESSES - 1]
         self.looking_seconds += self._clock() - start
-        look = Look(snapshot.step, self.seconds, price.seconds, price.steps, amplitudes)
+        count = 1 + len(earlier)
+        look = Look(snapshot.step, self.seconds, price.seconds, price.steps, amplitudes, count)
         self.trace.append(look)
         return look, guess
 

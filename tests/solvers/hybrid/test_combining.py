@@ -122,6 +122,15 @@ def test_noise_in_the_smooth_modes_cancels(nan_at: int) -> None:
     assert max(steps[True]) < 0.1 * min(steps[False])
 
 
+def test_it_is_told_how_many_were_combined() -> None:
+    problem = gallery.published(512).problem
+    scheduler = SpectralHandoff(target=1e-9, least_steps=0)
+    plan = Hybrid(Jacobi(), scheduler).plan(problem, list(noisy(problem)))
+    assert [look.combined for look in plan.trace[:3]] == [1, 2, 3][: len(plan.trace)]
+    if plan.handoff.combined > 1:
+        assert f"combined with {plan.handoff.combined - 1} before it" in plan.explain()
+
+
 def test_starts_that_keep_a_promise_are_not_combined() -> None:
     problem = Poisson(Grid(64), source=1.0)
     plan = Hybrid(Jacobi(), SpectralHandoff(least_steps=0), handover=Galerkin(2, features=False))
