@@ -262,15 +262,17 @@ def replayed(
         if snapshot is None:
             break
         start = handover.start(problem, snapshot)
-        starts = [(start, charged)]
+        alone, _, latest = price.combined(start, [])
+        starts = [(start, alone, charged)]
         if handover.can_be_combined and seen:
-            starts.append((price.combined(start, seen)[1], charged + len(seen) * look))
-        seen = [price.combined(start, [])[2], *seen][: MOST_GUESSES - 1]
+            together, guess, _ = price.combined(start, seen)
+            starts.append((guess, together, charged + len(seen) * look))
+        seen = [latest, *seen][: MOST_GUESSES - 1]
         fixed[at] = np.inf
-        for guess, cost in starts:
+        for guess, priced, cost in starts:
             left = min([zero, scheduler, *fixed.values()]) - cost
             # What is priced at twice as much as is left to win is not run.
-            if price.remaining(guess).seconds <= 2 * left:
+            if priced.seconds <= 2 * left:
                 fixed[at] = min(fixed[at], cost + relaxing(guess, left))
         report(k + 2)
     return Regret(scheduler, zero, fixed, plan, look)

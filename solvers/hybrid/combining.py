@@ -1,13 +1,16 @@
 """Which combination of several guesses a relaxation ends soonest from."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 # Share of the tolerance that a guess is trusted to be free of, beside its smooth modes: what keeps
 # coefficients from growing for the sake of digits that no one needs.
 TRUST = 0.03
-# Of the steps, from 1 to 2^40: a fortieth of a doubling is left.
-HALVINGS, DOUBLINGS = 10, 40
+# Steps are looked for from 1 to 2^40; a twenty-fifth of a doubling is left of that here.
+DOUBLINGS, HALVINGS = 40, 10
 
 
 def best_coefficients(
@@ -44,10 +47,19 @@ def best_coefficients(
         alpha /= jnp.sum(alpha)
         return alpha, jnp.linalg.norm(alpha @ rows)
 
+    found = least_doublings(lambda d: least(d)[1] <= wanted, HALVINGS, errors.dtype)
+    return least(found)[0]
+
+
+def least_doublings(
+    is_enough: Callable[[jax.Array], jax.Array], halvings: int, dtype: Any
+) -> jax.Array:
+    """The least d from 0 to `DOUBLINGS` of which 2^d − 1 steps are enough, by halving."""
+
     def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         middle = (bounds[0] + bounds[1]) / 2
-        enough = least(middle)[1] <= wanted
+        enough = is_enough(middle)
         return jnp.where(enough, bounds[0], middle), jnp.where(enough, middle, bounds[1])
 
-    bounds = jnp.zeros((), errors.dtype), jnp.full((), DOUBLINGS, errors.dtype)
-    return least(jax.lax.fori_loop(0, HALVINGS, halve, bounds)[1])[0]
+    bounds = jnp.zeros((), dtype), jnp.full((), DOUBLINGS, dtype)
+    return jax.lax.fori_loop(0, halvings, halve, bounds)[1]

@@ -96,10 +96,11 @@ class Session:
         """
         start = self._clock()
         guess = self._handover.start(self.problem, snapshot)
-        earlier = self._seen if combine and self.can_combine else []
+        is_combined = combine and self.can_combine
+        earlier = self._seen if is_combined else []
         price, guess, seen = self._price.combined(guess, earlier)
         amplitudes = np.asarray(seen.error)
-        if amplitudes.size and np.isfinite(amplitudes).all():
+        if is_combined and amplitudes.size and np.isfinite(amplitudes).all():
             self._seen = [seen, *self._seen][: MOST_GUESSES - 1]
         self.looking_seconds += self._clock() - start
         count = 1 + len(earlier)

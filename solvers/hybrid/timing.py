@@ -56,17 +56,12 @@ def zero_guess(problem: Problem) -> Any:
     """Zero at the unknowns, on the mesh if the problem is."""
     if isinstance(problem, Placed):
         return apply(_zero, problem)
-    return jnp.asarray(
-        np.zeros(problem.rhs.shape, problem.rhs.dtype)
-    )  # half the time of zeros_like
+    # Half the time of zeros_like.
+    return jnp.asarray(np.zeros(problem.rhs.shape, problem.rhs.dtype))
 
 
 def _zero(problem: Poisson) -> jax.Array:
     return jnp.zeros_like(problem.rhs)
-
-
-def _compiled_for(problem: Problem) -> Any:
-    return problem if isinstance(problem, Placed) else problem.operator
 
 
 class StepTime(NamedTuple):
@@ -83,7 +78,7 @@ def step_time(problem: Problem, method: AbstractIteration, clock: Clock) -> Step
     The pace belongs to the compiled program, whatever the numbers in it, so that finding it out
     counts as compilation; it is the median of some, since an odd one would stay.
     """
-    key = (clock, _kind((_compiled_for(problem), method)))
+    key = (clock, _kind((problem, method)))
     if key in _timed:
         return _timed[key]._replace(compiling=0.0)
     start = clock()
@@ -108,7 +103,7 @@ def measure_step(
         run_steps(problem, method, steps, zero)
         return clock() - start
 
-    compiling = run(0) if is_first_call(_compiled_for(problem), method) else 0.0
+    compiling = run(0) if is_first_call(problem, method) else 0.0
     overhead = min(run(0), run(0))
     # With as many steps as there are to a look, which may cost as much as twenty of them.
     steps = method.check_every
