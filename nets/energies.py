@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from nets.ansatz import Ansatz, Network
 from nets.networks import PureNetwork
 from nets.sharding import PointSharding
+from solvers.compiler import HIGHEST
 from solvers.operators import EllipticOperator
 
 Array = jax.Array | np.ndarray  # in double precision while the energy is put together
@@ -237,7 +238,8 @@ class RitzLoss(NamedTuple):
             J = RitzLoss(energy, self.network).jacobian(params)
             HJ = jax.vmap(energy.curvature, -1, -1)(J)
             own, image = (x.reshape(len(x), sharding.shares, -1, size) for x in (J, HJ))
-            return sharding.split(total + jnp.einsum("fsnp,fsnq->spq", own, image)), None
+            product = jnp.einsum("fsnp,fsnq->spq", own, image, precision=HIGHEST)
+            return sharding.split(total + product), None
 
         zero = jnp.zeros((sharding.shares, size, size), self.energy.constant.dtype)
         total, _ = jax.lax.scan(add, sharding.split(zero), self.energy.parts(BLOCK))
@@ -247,4 +249,5 @@ class RitzLoss(NamedTuple):
         """HJJᵀ, shape (FN, FN), for more parameters than numbers in q."""
         J = self.jacobian(params)
         HJ = jax.vmap(self.energy.curvature, -1, -1)(J)
-        return HJ.reshape(-1, J.shape[-1]) @ J.reshape(-1, J.shape[-1]).T
+        wide = (x.reshape(-1, J.shape[-1]) for x in (HJ, J))
+        return jnp.einsum("np,mp->nm", *wide, precision=HIGHEST)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.compiler import HIGHEST
 from solvers.grid import refuse
 
 # Rows of a tile of distances, 4 MB in single precision. On two cores half as many took 10 to 40 %
@@ -16,8 +17,6 @@ TILE = 1024
 
 # With so few coordinates differences are as cheap as the Gram product, and do not cancel.
 FEW = 4
-
-HIGHEST = jax.lax.Precision.HIGHEST  # else a GPU may round the factors of a product to ten bits
 
 
 @jax.jit

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from nets.ansatz import cast
+from solvers.compiler import HIGHEST
 from solvers.grid import as_count
 
 # A network as a function of parameters and inputs, shape (N, inputs), to (N,).
@@ -78,7 +79,7 @@ class MLP(nnx.Module):
             raise ValueError("widths: expected at least one hidden layer, got none")
         if frequency is not None and deviation is not None:
             raise ValueError("frequency, deviation: expected at most one of them, got both")
-        options: dict[str, Any] = {"param_dtype": dtype, "rngs": rngs}
+        options: dict[str, Any] = {"param_dtype": dtype, "precision": HIGHEST, "rngs": rngs}
         if deviation is not None:
             normal = nnx.initializers.normal(_scale("deviation", deviation))
             options |= {"kernel_init": normal, "bias_init": normal}
@@ -168,7 +169,7 @@ class FourierMLP(nnx.Module):
     def _waves(self, points: jax.Array) -> jax.Array:
         if points.ndim != 2 or points.shape[1] != self.inputs:
             raise ValueError(f"points: expected shape (N, {self.inputs}), got {points.shape}")
-        angles = points @ self.frequencies[...]
+        angles = jnp.matmul(points, self.frequencies[...], precision=HIGHEST)
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], 1)
 
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nets.filtering import HIGHEST, checked_samples
+from nets.filtering import checked_samples
+from solvers.compiler import HIGHEST
 from solvers.grid import refuse
 
 

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from solvers.compiler import HIGHEST
 from solvers.grid import as_count, refuse
 from solvers.iteration import AbstractIteration, Operator, repeated, without_mean
 from solvers.krylov import ConjugateGradient
@@ -140,16 +141,14 @@ def corrected(
 ) -> jax.Array:
     """u + Wᵀ W (b − A u), whose error is least in the energy norm among all u + span W."""
     r = without_mean(operator, b - operator.mv(u))
-    c = jnp.matmul(
-        basis.reshape(len(basis), -1), r.reshape(-1), precision=jax.lax.Precision.HIGHEST
-    )
-    return u + jnp.tensordot(c, basis, 1, precision=jax.lax.Precision.HIGHEST)
+    c = jnp.matmul(basis.reshape(len(basis), -1), r.reshape(-1), precision=HIGHEST)
+    return u + jnp.tensordot(c, basis, 1, precision=HIGHEST)
 
 
 def _orthonormalized(operator: EllipticOperator, vectors: jax.Array) -> jax.Array:
     images = jax.lax.map(operator.mv, vectors).reshape(len(vectors), -1)
     flat = vectors.reshape(len(vectors), -1)
-    matrix = jnp.matmul(flat, images.T, precision=jax.lax.Precision.HIGHEST)
+    matrix = jnp.matmul(flat, images.T, precision=HIGHEST)
     matrix = (matrix + matrix.T) / 2
     energies = jnp.diagonal(matrix)
     scale = jnp.where(energies > 0, 1 / jnp.sqrt(jnp.where(energies > 0, energies, 1)), 0)
@@ -157,5 +156,5 @@ def _orthonormalized(operator: EllipticOperator, vectors: jax.Array) -> jax.Arra
     least = 10 * len(vectors) * jnp.finfo(vectors.dtype).eps * values[-1]
     root = jnp.where(values > least, 1 / jnp.sqrt(jnp.where(values > least, values, 1)), 0)
     turned = (root[None] * scale[:, None] * modes).T
-    basis = jnp.matmul(turned, flat, precision=jax.lax.Precision.HIGHEST)
+    basis = jnp.matmul(turned, flat, precision=HIGHEST)
     return basis.reshape(vectors.shape)

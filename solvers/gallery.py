@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.compiler import HIGHEST
 from solvers.grid import Boundary, Grid
 from solvers.problems import Poisson
 
@@ -264,8 +265,9 @@ def _of_sines(
 
 
 def _sines(x: jax.Array, waves: np.ndarray, amplitudes: np.ndarray) -> jax.Array:
-    parts = jnp.sin(jnp.tensordot(x, jnp.asarray(np.pi * waves, x.dtype), 0))
-    return parts @ jnp.asarray(amplitudes, x.dtype)
+    angles = jnp.tensordot(x, jnp.asarray(np.pi * waves, x.dtype), 0, precision=HIGHEST)
+    weights = jnp.asarray(amplitudes, x.dtype)
+    return jnp.matmul(jnp.sin(angles), weights, precision=HIGHEST)
 
 
 def _source_of(

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import lineax as lx
 
 from solvers import pairs
+from solvers.compiler import apart
 from solvers.grid import as_count
 from solvers.iteration import (
     AbstractIteration,
     Operator,
     fixed_steps,
-    hold,
     norm,
     power_of_two,
     stopping,
@@ -130,7 +130,7 @@ class Refined(AbstractIteration):
         unit = power_of_two(carry.size)
         e = self._correction(setup, carry.r / unit) * unit
         # As a product in two places e could be two numbers; see `pairs`.
-        u = pairs.add(carry.u, hold(e, self.max_steps))
+        u = pairs.add(carry.u, apart(e, self.max_steps < 0))
         return _looked(setup, b, u)
 
     def _correction(self, setup: RefinedSetup, r: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Many tridiagonal systems at once, along one axis of an array."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -45,8 +46,25 @@ class TridiagonalFactor(eqx.Module):
         return jnp.swapaxes(rows, 0, -1) if self.is_last else rows
 
     def _substitute(self, rhs: jax.Array) -> jax.Array:
-        axis = self.axis
-        count = rhs.shape[axis] - (0 if self.column is None else 1)
+        return jax.lax.platform_dependent(
+            self, rhs, cpu=type(self)._row_by_row, default=type(self)._by_doubling
+        )
+
+    def _by_doubling(self, rhs: jax.Array) -> jax.Array:
+        rows, *coefficients = (
+            _first(x, self._count(rhs), self.axis)
+            for x in (rhs, self.lower, self.upper, self.inverses)
+        )
+        lower, upper, inverses = coefficients
+        y = recurrence(-lower * inverses, rows * inverses, self.axis)
+        x = recurrence(-upper * inverses, y, self.axis, reverse=True)
+        return put(rhs, x, 0, self.axis)
+
+    def _count(self, rhs: jax.Array) -> int:
+        return rhs.shape[self.axis] - (0 if self.column is None else 1)
+
+    def _row_by_row(self, rhs: jax.Array) -> jax.Array:
+        axis, count = self.axis, self._count(rhs)
 
         def forward(j: jax.Array, r: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
             y = (r - row(self.lower, j, axis) * y) * row(self.inverses, j, axis)
@@ -109,13 +127,24 @@ def factor(
     if count == 0:
         raise ValueError("axis: periodic systems need at least 2 unknowns, got 1")
 
-    def pivot(j: jax.Array, _: jax.Array, ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inverse = 1 / (row(diagonal, j, axis) - row(lower, j, axis) * ratio)
-        return inverse, row(upper, j, axis) * inverse
+    def row_by_row(*coefficients: jax.Array) -> jax.Array:
+        lower, diagonal, upper = coefficients
 
-    inverses = jnp.zeros(shape, diagonal.dtype)
-    zero = jnp.zeros_like(row(inverses, 0, axis))
-    inverses, _ = recur(pivot, inverses, axis, range(count), zero)
+        def pivot(j: jax.Array, _: jax.Array, ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
+            inverse = 1 / (row(diagonal, j, axis) - row(lower, j, axis) * ratio)
+            return inverse, row(upper, j, axis) * inverse
+
+        inverses = jnp.zeros(shape, diagonal.dtype)
+        zero = jnp.zeros_like(row(inverses, 0, axis))
+        return recur(pivot, inverses, axis, range(count), zero)[0]
+
+    def by_doubling(*coefficients: jax.Array) -> jax.Array:
+        rows = [_first(jnp.broadcast_to(x, shape), count, axis) for x in coefficients]
+        return put(jnp.zeros(shape, diagonal.dtype), inverse_pivots(*rows, axis), 0, axis)
+
+    inverses = jax.lax.platform_dependent(
+        lower, diagonal, upper, cpu=row_by_row, default=by_doubling
+    )
     factored = TridiagonalFactor(lower, upper, inverses, None, axis, is_last)
     return _with_border(factored, diagonal) if periodic else factored
 
@@ -135,6 +164,58 @@ def _with_border(opened: TridiagonalFactor, diagonal: jax.Array) -> TridiagonalF
     pivot = middle - low * row(column, n - 2, axis) - high * row(column, 0, axis)
     inverses = put(inverses, 1 / pivot, n - 1, axis)
     return eqx.tree_at(lambda f: (f.inverses, f.column), opened, (inverses, column))
+
+
+@partial(jax.jit, static_argnames=("axis", "reverse"))
+def recurrence(
+    factors: jax.Array, terms: jax.Array, axis: int, *, reverse: bool = False
+) -> jax.Array:
+    """y_j = f_j y_{j−1} + t_j of all rows, y₀ = 0; `reverse` goes from the last to the first.
+
+    Cost: about 2 log₂ n passes over ever fewer rows, as much as six over all of them.
+
+    Reference: Blelloch 1990, "Prefix sums and their applications", CMU-CS-90-190, §1.4.
+    """
+
+    def compose(first: Any, then: Any) -> Any:
+        return first[0] * then[0], then[0] * first[1] + then[1]
+
+    return jax.lax.associative_scan(compose, (factors, terms), reverse=reverse, axis=axis)[1]
+
+
+@partial(jax.jit, static_argnames=("axis",))
+def inverse_pivots(lower: jax.Array, diagonal: jax.Array, upper: jax.Array, axis: int) -> jax.Array:
+    """1/p_j of all rows, p_j = d_j − l_j u_{j−1}/p_{j−1}, by products of matrices.
+
+    With e_j = d_j − |l_j| − |u_j| and t_j = 1 − |u_j|/p_j, t₀ = 1, and if l_j u_{j−1} ≥ 0,
+
+        p_j = e_j + |u_j| + |l_j| t_{j−1},   t_j = (e_j + |l_j| t_{j−1})/p_j,
+
+    a quotient of two linear functions of t_{j−1}, whose matrices have no negative entry where A is
+    diagonally dominant: so their products are right to some roundings.
+
+    Cost: as of `recurrence`, of four arrays.
+
+    Reference: for p without subtractions see `dominant.DominantSystems`.
+    """
+    low, high = jnp.abs(lower), jnp.abs(upper)
+    excess = diagonal - low - high
+
+    def compose(first: Any, then: Any) -> Any:
+        (a, b, c, d), (e, f, g, h) = first, then
+        product = e * a + f * c, e * b + f * d, g * a + h * c, g * b + h * d
+        return tuple(x / sum(product) for x in product)
+
+    matrices = low, excess, low, excess + high
+    a, b, c, d = jax.lax.associative_scan(compose, matrices, axis=axis)
+    t = (a + b) / (c + d)
+    before = [jnp.ones_like(row(t, 0, axis)), _first(t, t.shape[axis] - 1, axis)]
+    return 1 / (excess + high + low * jnp.concatenate(before, axis))
+
+
+def _first(array: jax.Array, count: int, axis: int) -> jax.Array:
+    """The first `count` rows, or as many as there are."""
+    return jax.lax.slice_in_dim(array, 0, min(count, array.shape[axis]), axis=axis)
 
 
 def recur(

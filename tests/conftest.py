@@ -3,14 +3,33 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import jax
 import pytest
+
+from solvers import compiler
 
 ROOT = Path(__file__).parents[1]
 # Programs for processes with more devices than this one, not to be imported here.
 collect_ignore_glob = ["*_devices.py"]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run on this CPU what other platforms run."""
+
+    def default_of(*args: Any, default: Callable[..., Any], **others: Any) -> Any:
+        del others
+        return default(*args)
+
+    jax.clear_caches()
+    monkeypatch.setattr(jax.lax, "platform_dependent", default_of)
+    monkeypatch.setattr(compiler, "default_platform", lambda: "gpu")
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

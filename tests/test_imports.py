@@ -15,6 +15,7 @@ ORDER = (
     "threads",
     "processes",
     "placement",
+    "compiler",
     "grid",
     "transforms",
     "tridiagonal",
@@ -39,7 +40,15 @@ ORDER = (
     "spectrum",
     "hybrid",
 )
-NETS_MAY_IMPORT = {"threads", "grid", "transforms", "snapshots", "operators", "problems"}
+NETS_MAY_IMPORT = {
+    "threads",
+    "compiler",
+    "grid",
+    "transforms",
+    "snapshots",
+    "operators",
+    "problems",
+}
 
 
 def modules() -> dict[str, ast.Module]:

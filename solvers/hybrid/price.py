@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
+from solvers.compiler import apart
 from solvers.hybrid.combining import DOUBLINGS, best_coefficients, least_doublings
 from solvers.hybrid.smooth_modes import SmoothModes, root_of_squares, smooth_modes
 from solvers.hybrid.timing import Clock, is_first_call, step_time, zero_guess
-from solvers.iteration import has_succeeded, hold, with_budget
+from solvers.iteration import has_succeeded, with_budget
 from solvers.multigrid.multigrid import Multigrid
 from solvers.operators import EllipticOperator
 from solvers.placement import apply, like, spread
@@ -129,7 +130,8 @@ class RelaxationPrice:
         guesses = u, *(s.guess for s in seen)
         is_used = np.arange(MOST_GUESSES) <= len(earlier)
         rule, errors = (self._method, self._target), [s.error for s in seen]
-        return apply(_look, self._problem, self._modes, rule, guesses, errors, is_used)
+        with jax.default_matmul_precision("highest"):
+            return apply(_look, self._problem, self._modes, rule, guesses, errors, is_used)
 
 
 class TimedPrice:
@@ -211,6 +213,7 @@ def _look(
     """
     (method, target), (u, *_) = rule, guesses
     operator, grid, b = problem.operator, problem.grid, problem.rhs
+    never = method.max_steps < 0
     error = _smooth_error(operator, b, modes, u)
     rho, rho_rest = modes.factors[:-1], modes.factors[-1]
     if target is None:
@@ -225,11 +228,11 @@ def _look(
     guess = sum((a * v for a, v in zip(alpha, guesses, strict=True)), jnp.zeros_like(u))
     # Written out: fused with what reads it, each is worked out for every neighbour anew, and a look
     # at 47³ nodes took 5.3 ms where it takes 1.6.
-    guess = hold(spread(guess), method.max_steps)
+    guess = apart(spread(guess), never)
     remaining = alpha @ rows
     low = spread(modes.synthesize(modes.vectors @ remaining))
-    r = b - operator.mv(hold(guess + low, method.max_steps))
-    rest = root_of_squares(hold(r, method.max_steps))
+    r = b - operator.mv(apart(guess + low, never))
+    rest = root_of_squares(apart(r, never))
     if target is None:
 
         def left(m: jax.Array) -> jax.Array:

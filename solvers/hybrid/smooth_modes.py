@@ -78,7 +78,8 @@ def smooth_modes(problem: Problem, method: Any, *, with_norms: bool = True) -> S
     and an eigenvalue problem of size K = m^ndim, with m = 64, 7 or 4 in 1, 2 or 3 dimensions; for
     the row norms K applications of A.
     """
-    return apply(_smooth_modes, problem, method, with_norms)
+    with jax.default_matmul_precision("highest"):
+        return apply(_smooth_modes, problem, method, with_norms)
 
 
 def _smooth_modes(problem: Poisson, method: Any, with_norms: bool) -> SmoothModes:

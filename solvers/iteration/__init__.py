@@ -1,7 +1,6 @@
 """The one loop behind every iterative method: budget, stopping, history, status."""
 
 from solvers.iteration.history import HISTORY as HISTORY
-from solvers.iteration.loop import hold as hold
 from solvers.iteration.loop import iterate as iterate
 from solvers.iteration.loop import power_of_two as power_of_two
 from solvers.iteration.loop import repeated as repeated

@@ -34,8 +34,9 @@ def record(history: History, look: jax.Array, step: jax.Array, norm: jax.Array) 
     norms = history.norms.at[at].set(jnp.where(keep, norm, history.norms[at]))
     steps = history.steps.at[at].set(jnp.where(keep, step, history.steps[at]))
     history = History(norms, steps, at + keep.astype(jnp.int32), history.stride)
-    # One place stays free for the final residual.
-    return jax.lax.cond(history.count == HISTORY - 1, _thin, lambda h: h, history)
+    # One place stays free for the final residual. A branch would make the host of a GPU wait.
+    is_full = history.count == HISTORY - 1
+    return jax.tree.map(lambda a, b: jnp.where(is_full, a, b), _thin(history), history)
 
 
 def finish(history: History, step: jax.Array, norm: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -52,6 +52,8 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
     parts: ClassVar[int] = 1
     # Whether a step can overwrite what it reads; false where it needs neighbours' old values.
     works_in_place: eqx.AbstractClassVar[bool]
+    # Whether a step is so few operations that some are written out where a loop is dear.
+    is_light: ClassVar[bool] = False
 
     @property
     def starts_with_a_step(self) -> bool:

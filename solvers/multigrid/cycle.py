@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from solvers.compiler import apart, fixed_rounds, unknown_false
 from solvers.multigrid.blocks import Blocks
 from solvers.multigrid.hierarchy import Hierarchy
 from solvers.multigrid.level import Level
@@ -48,62 +49,41 @@ def run_cycle(
         return hierarchy.solve(whole(f))
     level, relaxation = hierarchy.levels[depth], hierarchy.relaxations[depth]
     transfer = hierarchy.transfers[depth]
-    once = one_of(f)
+    never = never_of(f)
     # The loops over a general stencil are stages already.
     hold = written if isinstance(level, Level) else _placed
 
     def sweeps(u: Blocks, count: int, reverse: bool) -> Blocks:
-        def sweep(_: Any, v: Blocks) -> Blocks:
+        def sweep(v: Blocks) -> Blocks:
             return relaxation.sweep(level, f, v, reverse=reverse)
 
-        return jax.lax.fori_loop(0, count * once, sweep, u)
+        return fixed_rounds(sweep, count, u, never)
 
     if u is None:
         u = relaxation.sweep(level, f, {}, reverse=False)
-        u = sweeps(u, plan.pre - 1, False) if plan.pre > 1 else hold(u, once)
+        u = sweeps(u, plan.pre - 1, False) if plan.pre > 1 else hold(u, never)
     else:
         u = sweeps(u, plan.pre, False)
-    r = hold(level.residual(f, u), once)
-    f_coarse = hold(transfer.restrict(r), once)
+    r = hold(level.residual(f, u), never)
+    f_coarse = hold(transfer.restrict(r), never)
     correction = _coarse_correction(hierarchy, plan, f_coarse, depth + 1)
     u = add(u, transfer.prolong(correction))
     return sweeps(u, plan.post, plan.symmetric)
 
 
-def one_of(f: Blocks) -> jax.Array:
-    """The number 1, in a way that the compiler cannot know."""
-    block = next(x for x in f.values() if x.size)
-    probe = jax.lax.slice(block, (0,) * block.ndim, (1,) * block.ndim).reshape(())
-    return 1 + (probe > jnp.inf).astype(jnp.int32)
+def never_of(f: Blocks) -> jax.Array:
+    """False, in a way that the compiler cannot know."""
+    return unknown_false(next(x for x in f.values() if x.size))
 
 
-def written(blocks: Blocks, once: jax.Array) -> Blocks:
-    """The same, written out by a loop of no rounds.
-
-    Otherwise XLA fuses the stages of a cycle on the CPU into one another and computes each value
-    again for all that read it, level upon level: a cycle took 50 times as long. On a mesh the
-    exchanges between devices part the stages.
-    """
-    if is_spread():
-        return spread(blocks)
-
-    # The body, never run, is the least that the compiler cannot leave out: a quarter less to
-    # compile than a change of all values, in a loop that counts.
-    def change(state: tuple[jax.Array, Blocks]) -> tuple[jax.Array, Blocks]:
-        goes_on, values = state
-        return ~goes_on, jax.tree.map(_with_a_zero, values)
-
-    return jax.lax.while_loop(lambda state: state[0], change, (once != 1, blocks))[1]
+def written(blocks: Blocks, never: jax.Array) -> Blocks:
+    """The same, as a stage of its own; on a mesh the exchanges between devices part them."""
+    return spread(blocks) if is_spread() else apart(blocks, never)
 
 
-def _placed(blocks: Blocks, once: jax.Array) -> Blocks:
-    del once
+def _placed(blocks: Blocks, never: jax.Array) -> Blocks:
+    del never
     return spread(blocks)
-
-
-def _with_a_zero(x: jax.Array) -> jax.Array:
-    zero = jnp.zeros((1,) * x.ndim, x.dtype)
-    return jax.lax.dynamic_update_slice(x, zero, (0,) * x.ndim) if x.size else x
 
 
 def _coarse_correction(hierarchy: Hierarchy, plan: Plan, f: Blocks, depth: int) -> Blocks:

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.compiler import HIGHEST
+
 # Samples of (0, π/2] for each axis, by dimension: their maximum is at most 3 % below the supremum.
 POINTS = {1: 64, 2: 32, 3: 14}
 # ‖M^m‖^(1/m) exceeds ρ(M) by κ^(1/m), κ of M's eigenvectors, and 0.4 % at most; m = 2^SQUARINGS.
@@ -233,7 +235,7 @@ def _product(factors: Sequence[jax.Array]) -> jax.Array:
     """The product of matrices, of which the first acts first; by default GPUs round to 11 bits."""
     result = factors[0]
     for factor in factors[1:]:
-        result = jnp.matmul(factor, result, precision=jax.lax.Precision.HIGHEST)
+        result = jnp.matmul(factor, result, precision=HIGHEST)
     return result
 
 

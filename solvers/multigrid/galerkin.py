@@ -1,6 +1,7 @@
 """Interpolation that follows the operator, and coarse operators PᵀAP."""
 
 import itertools
+import math
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.compiler import HIGHEST, prefers_long_programs, short_loop
 from solvers.multigrid.axis import Axis
 from solvers.multigrid.blocks import Blocks, Parity, join, split
 from solvers.multigrid.level import Level
@@ -26,6 +28,9 @@ from solvers.multigrid.stacked import (
 )
 from solvers.multigrid.stencil import StencilLevel, layout_on, offsets, stencil_level
 from solvers.multigrid.transfer import Coarsening, coarsening_of
+
+# Numbers of a finer level's grid functions that are at once multiplied with its operator.
+PROBED = 2**26
 
 
 class OperatorTransfer(eqx.Module):
@@ -77,7 +82,8 @@ class OperatorTransfer(eqx.Module):
             values = shares[k] * window(e, sources[k], layout)
             return fill_rim(add_window(e, targets[k], values), layout)
 
-        return inside(jax.lax.fori_loop(0, len(self.pairs), term, with_rim(e, layout)))
+        start, opens = with_rim(e, layout), len(layout.shape) < 3
+        return inside(short_loop(term, len(self.pairs), start, opens=opens))
 
     def restrict(self, r: Blocks) -> Blocks:
         """Pᵀ r."""
@@ -95,7 +101,7 @@ class OperatorTransfer(eqx.Module):
             return fold_rim(add_window(r, sources[k], values), layout)
 
         padded = jax.lax.pad(r, jnp.zeros((), r.dtype), widths)
-        return inside(jax.lax.fori_loop(0, len(self.pairs), term, padded))
+        return inside(short_loop(term, len(self.pairs), padded, opens=len(layout.shape) < 3))
 
 
 def operator_transfer(
@@ -115,9 +121,7 @@ def operator_transfer(
         # Sums of couplings as a product with a matrix of zeros and ones.
         sums = np.array([[float(o == w) for o in short] for w in wanted])
         own = couplings[index]
-        found = jnp.tensordot(
-            jnp.asarray(sums, own.dtype), own, 1, precision=jax.lax.Precision.HIGHEST
-        )
+        found = jnp.tensordot(jnp.asarray(sums, own.dtype), own, 1, precision=HIGHEST)
         if isinstance(level, StencilLevel):
             found = _without_cancellation(found)
         total = jnp.sum(found, 0) + excess[index]
@@ -189,7 +193,12 @@ def galerkin_level(
 
     # The last vector, of ones everywhere, gives the row sums.
     vectors = [*itertools.product(*map(range, counts)), (-1,) * ndim]
-    probes = jax.lax.map(probe, jnp.asarray(np.array(vectors, np.int32)))
+    batch = max(1, min(PROBED // math.prod(transfer.layout.shape), len(vectors)))
+    probes = jax.lax.map(
+        probe,
+        jnp.asarray(np.array(vectors, np.int32)),
+        batch_size=batch if prefers_long_programs() else None,
+    )
     couplings = -_entries(probes[:-1], axes, colours, counts)
     excess = jnp.zeros_like(probes[-1]) if is_singular else probes[-1]
     return stencil_level(

@@ -18,7 +18,7 @@ from solvers.multigrid.cycle import (
     add,
     full_multigrid,
     largest,
-    one_of,
+    never_of,
     run_cycle,
     size,
     written,
@@ -187,8 +187,8 @@ class Multigrid(AbstractIteration):
     def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
         f, u, r, algebraic, discretization = carry
         e = run_cycle(setup.cycles, self._plan(), _cast(r, setup.cycles.dtype))
-        u = written(add(u, _cast(e, b.dtype)), one_of(r))
-        before, r = r, written(setup.finest.residual(f, u), one_of(r))
+        u = written(add(u, _cast(e, b.dtype)), never_of(r))
+        before, r = r, written(setup.finest.residual(f, u), never_of(r))
         if self.error_fraction is not None:
             algebraic = _still_to_come(largest(e).astype(b.dtype), size(r) / size(before))
         return MultigridCarry(f, u, r, algebraic, discretization)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.compiler import prefers_long_programs, short_loop
 from solvers.multigrid.axis import Axis
 from solvers.multigrid.blocks import Blocks, Parity
 from solvers.multigrid.seam import crossings, solve_crossing
@@ -107,8 +108,10 @@ class StencilLevel(eqx.Module):
                 other = window(u, windows[index, k], layout)
                 return total + couplings[index, k] * (own - other)
 
-            return jax.lax.fori_loop(0, len(offsets(self.ndim)), term, excess[index] * own)
+            return short_loop(term, len(offsets(self.ndim)), excess[index] * own)
 
+        if prefers_long_programs() and self.ndim < 3:
+            return jnp.stack([block(jnp.int32(i)) for i in range(len(layout.order))])
         return jax.lax.map(block, jnp.arange(len(layout.order), dtype=jnp.int32))
 
     def scale(self, r: Blocks) -> Blocks:
@@ -145,13 +148,14 @@ class StencilLevel(eqx.Module):
             def term(k: jax.Array, total: jax.Array) -> jax.Array:
                 return total + couplings[index, k] * window(v, windows[index, k], layout)
 
-            total = jax.lax.fori_loop(0, len(offsets(self.ndim)), term, load[index])
+            total = short_loop(term, len(offsets(self.ndim)), load[index])
             old = window(v, self._start(index), layout)
             target = self._with_seams(index, old, inverse[index] * total)
             new = (1 - omega) * old + omega * target
             return fill_rim(set_window(v, self._start(index), new), layout)
 
-        return inside(jax.lax.fori_loop(0, len(order), visit, with_rim(guess, layout)))
+        start, opens = with_rim(guess, layout), self.ndim < 3
+        return inside(short_loop(visit, len(order), start, opens=opens))
 
     def _distance(self, parity: Parity) -> int:
         return sum(p != k for p, k in zip(parity, self.kept, strict=True))

@@ -71,6 +71,7 @@ class GaussSeidel(AbstractIteration):
     max_steps: jax.Array
     check_every: int = eqx.field(static=True)
     works_in_place: ClassVar[bool] = True
+    is_light: ClassVar[bool] = True
 
     def __init__(
         self,

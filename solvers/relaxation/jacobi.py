@@ -74,6 +74,7 @@ class Jacobi(AbstractIteration):
     fused: int = eqx.field(static=True)
     interpret: Any = eqx.field(static=True)
     works_in_place: ClassVar[bool] = False
+    is_light: ClassVar[bool] = True
     # Inside lineax's jit the damping is a tracer, so that what is known of it is kept here.
     is_undamped: bool = eqx.field(static=True)
 

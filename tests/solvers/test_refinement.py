@@ -30,7 +30,9 @@ from solvers import (
 from tests.solvers.cases import sides
 
 # As for users: the tests' own flags switch LLVM's optimiser off, and contraction with it.
-OPTIMIZED = {"xla_backend_optimization_level": "3", "xla_cpu_use_fusion_emitters": True}
+OPTIMIZED: dict[str, Any] = {"xla_backend_optimization_level": "3"}
+if jax.__version_info__ < (0, 11):
+    OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
 two_sum = jax.jit(pairs.two_sum, compiler_options=OPTIMIZED)
 two_product = jax.jit(pairs.two_product, compiler_options=OPTIMIZED)
 residual = jax.jit(

@@ -34,6 +34,14 @@ def random(*shape: int) -> np.ndarray:
     return np.random.default_rng(shape).uniform(0.1, 1.0, shape)
 
 
+@pytest.fixture(params=["row by row", "by doubling"])
+def way(request: pytest.FixtureRequest) -> None:
+    """The CPU's, and that of all other platforms."""
+    if request.param == "by doubling":
+        request.getfixturevalue("elsewhere")
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("shape", "axis", "periodic"), CASES)
 def test_it_agrees_with_dense_solves(shape: tuple[int, ...], axis: int, periodic: bool) -> None:
     lower, upper = -random(*shape), -random(*shape) / 2
@@ -68,6 +76,20 @@ def test_coefficients_broadcast(axis: int, periodic: bool) -> None:
     full = [jnp.broadcast_to(c, shape) for c in coefficients]
     every = tridiagonal.factor(*full, axis, periodic)
     np.testing.assert_allclose(few.solve(rhs), every.solve(rhs), rtol=1e-13)
+
+
+@pytest.mark.parametrize("excess", [0.0, 1e-12, 1.0])
+def test_pivots_by_doubling_lose_nothing(excess: float) -> None:
+    """The smallest excess counts in long systems without any other: nothing is subtracted."""
+    n = 2000
+    ends = jnp.full(n, -1.0)
+    found = tridiagonal.inverse_pivots(ends, jnp.full(n, 2.0 + excess), ends, 0)
+    s, pivots = 1.0, []
+    for _ in range(n):  # p = s + 1, s = excess + s/p
+        s = (2.0 + excess - 2.0) + s
+        pivots.append(s + 1)
+        s /= s + 1
+    np.testing.assert_allclose(found * np.array(pivots), 1, rtol=1e-12)
 
 
 def test_single_precision_stays_single() -> None:
