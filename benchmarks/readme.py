@@ -1,7 +1,7 @@
 """Renew the README's tables and sentences from the kept results of the benchmarks.
 
 `python -m benchmarks.readme RESULTS` copies the `results.json` (without its curves) and the figure
-of a run of the main job, of `benchmarks.multigrid` or of `benchmarks.handoff`, or what
+of a run of the main job, of `benchmarks.devices`, `multigrid` or `handoff`, or what
 `benchmarks.frequency` found of each claim, into `docs/results` and writes what stands between the
 README's markers; a test compares the two.
 """
@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.devices.fields import SOLVERS
+from benchmarks.devices.merging import compared
+from benchmarks.devices.tables import speed_up, succeeded
 from benchmarks.handoff.verdict import median_seconds, regrets, way_seconds
 from benchmarks.race import DISCRETIZATION
 from benchmarks.report import COLUMNS, verdict
@@ -24,6 +27,7 @@ from benchmarks.results import write_json
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "docs" / "results"
 FIGURES = {
+    "devices": "solvers.png",
     "poisson_hybrid": "d_error_against_seconds.png",
     "multigrid": "seconds_against_unknowns.png",
     "handoff": "regret_and_ways.png",
@@ -197,7 +201,59 @@ def frequency_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{notes}{device['processor']}, float32."])
 
 
+def devices_table(results: dict[str, Any]) -> str:
+    """Markdown of seconds in float64 by grid and device, and how many times the first one's."""
+    runs, names = results["runs"], results["columns"]
+    found = {
+        entry: rows
+        for entry, rows in compared(runs)
+        if entry[0] in SOLVERS and entry[4] == "float64" and None not in rows
+    }
+    shape = dict.fromkeys((ndim, problem, n) for _, ndim, problem, n, _, _ in found)
+    head = ["float64, seconds"]
+    for ndim, _, n in shape:
+        grid = f"{n}{'¹²³'[ndim - 1]}"
+        head += [f"{grid}: {names[0]}"]
+        head += [text for name in names[1:] for text in (f"{grid}: {name}", "times as fast")]
+    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+    labels = {entry[5]: rows[0]["label"] for entry, rows in found.items()}
+    for method, label in labels.items():
+        cells = []
+        for ndim, problem, n in shape:
+            part = next(e[0] for e in found if e[5] == method)
+            rows = found.get((part, ndim, problem, n, "float64", method), [None] * len(runs))
+            cells.append(_cell(_own_seconds(rows[0])))
+            for row in rows[1:]:
+                cells += [_cell(_own_seconds(row)), _cell(speed_up(rows[0], row))]
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    notes = [_bandwidths(run, name) for run, name in zip(runs, names, strict=True)]
+    return "\n".join([*lines, "", *notes])
+
+
+def _own_seconds(row: dict[str, Any] | None) -> float | None:
+    return row["seconds"] if row is not None and succeeded(row) else None
+
+
+def _bandwidths(run: dict[str, Any], name: str) -> str:
+    """What a device's memory moves, how much of it a sweep of the largest 2-D grid asks for."""
+    sweeps = [r for r in run["rows"] if r["method"] == "jacobi" and r["ndim"] == 2]
+    finest = max(row["intervals"] for row in sweeps)
+    shares = [
+        f"{row['bandwidth_fraction']:.0%} of {run['precisions'][row['precision']]['bandwidth']:.2g}"
+        f" B/s in {row['precision']}"
+        for row in sweeps
+        if row["intervals"] == finest
+    ]
+    versions = run["environment"]["versions"]
+    return (
+        f"{name}, jax {versions['jax']}: a Jacobi sweep of {finest}² asks for "
+        f"{' and '.join(shares)}, by the triad."
+    )
+
+
 TABLES = {
+    "devices": devices_table,
     "poisson_hybrid": hybrid_table,
     "multigrid": multigrid_table,
     "handoff": handoff_table,
@@ -240,8 +296,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     results.pop("curves", None)
     for row in results.get("problems", []):
         row.pop("curves")
-    keys = {"methods": "poisson_hybrid", "problems": "handoff", "rows": "multigrid",
-            "experiments": "frequency"}  # fmt: skip
+    keys = {"runs": "devices", "methods": "poisson_hybrid", "problems": "handoff",
+            "rows": "multigrid", "experiments": "frequency"}  # fmt: skip
     name = next(keys[key] for key in keys if key in results)
     write_json(KEPT / f"{name}.json", results)
     shutil.copy(folder / FIGURES[name], KEPT / f"{name}.png")

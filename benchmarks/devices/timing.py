@@ -72,10 +72,13 @@ def _sweeps(solver: Any, case: Case, least: float) -> Ready:
     while True:
         long = runner(FEW + more)
         # The better of two each: a run that the machine held up would end this too early.
-        taken = min(seconds_of(long)[0] for _ in "12") - min(seconds_of(short)[0] for _ in "12")
-        if taken >= least or more >= MOST:
+        begin = min(seconds_of(short)[0] for _ in "12")
+        taken = min(seconds_of(long)[0] for _ in "12") - begin
+        # What a run of few takes, on large grids for memory that is new, varies by as much.
+        wanted = max(least, begin)
+        if taken >= wanted or more >= MOST:
             break
-        growth = min(max(1.5 * least / max(taken, 1e-6), 2), 20)
+        growth = min(max(1.5 * wanted / max(taken, 1e-6), 2), 20)
         more = min(2 * int(more * growth / 2), MOST)
 
     def sample() -> float:

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from solvers.compiler import short_loop
 from solvers.grid import as_count, as_number
 from solvers.iteration import AbstractIteration, Operator, fixed_steps, stopping
 from solvers.operators import EllipticOperator
@@ -16,6 +17,8 @@ LARGEST = 2.0
 # For other operators: power steps, and by how much their estimate, too low by nature, is raised.
 POWER_STEPS = 20
 SAFETY = 1.1
+# Degree up to which its steps are written out where loops are dear.
+WRITTEN_OUT = 8
 
 
 class ChebyshevSetup(NamedTuple):
@@ -172,10 +175,10 @@ def polynomial_sweep(
         keep, weight = rho * before, c * rho / half
         z = inverse_diagonal(residual(u))
         d = jax.tree.map(lambda d, z: keep * d + weight * z, d, z)
-        return jax.tree.map(jnp.add, u, d), d, rho
+        return jax.lax.optimization_barrier((jax.tree.map(jnp.add, u, d), d, rho))
 
     state = (u, jax.tree.map(jnp.zeros_like, u), jnp.zeros((), dtype))
-    return jax.lax.fori_loop(0, degree, correct, state)[0]
+    return short_loop(correct, degree, state, opens=degree <= WRITTEN_OUT)[0]
 
 
 def _estimate_largest(operator: Operator, inverse: jax.Array) -> jax.Array:

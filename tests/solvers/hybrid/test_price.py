@@ -128,6 +128,23 @@ def test_smooth_modes_are_those_of_the_matrix_in_their_span(names: str, varies: 
     np.testing.assert_allclose(vectors.T @ (diagonal * vectors), mass, atol=1e-9 * mass.max())
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("names", ["DN", "NN", "PP"])
+def test_on_layers_the_lowest_modes_are_right(names: str, dtype: str) -> None:
+    """Sines of ∫dx/a alone give a first mode that is right to 1e-3, of which the rest is noise."""
+    grid = Grid(300, boundary=sides(names), dtype=dtype)
+    layered = Poisson(grid, 1.0, diffusion=lambda x: 1 / (1 + 0.9 * jnp.sin(12 * jnp.pi * x)))
+    operator = layered.operator
+    D = np.broadcast_to(operator.diagonal(), grid.shape).astype(np.float64)
+    A = np.asarray(jax.vmap(operator.mv, 1, 1)(jnp.eye(grid.size, dtype=dtype)), np.float64)
+    exact = np.sort(np.linalg.eigvals(A / D[:, None]).real)[: 1 + 8]
+    found = 1 - np.asarray(smooth_modes(layered, Jacobi()).mu, np.float64)[: 1 + 8]
+    rounding = 1e-7 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(found, exact, rtol=5e-4, atol=rounding)
+    if dtype == "float64":
+        np.testing.assert_allclose(found[1:4], exact[1:4], rtol=1e-5)
+
+
 def test_direct_and_conjugate_gradients_are_priced_by_a_timed_solve() -> None:
     problem = gallery.published(64).problem
     for method in (FastDiagonalization(), ConjugateGradient()):
