@@ -204,35 +204,34 @@ def frequency_table(results: dict[str, Any]) -> str:
 def devices_table(results: dict[str, Any]) -> str:
     """Markdown of seconds in float64 by grid and device, and how many times the first one's."""
     runs, names = results["runs"], results["columns"]
-    found = {
-        entry: rows
-        for entry, rows in compared(runs)
-        if entry[0] in SOLVERS and entry[4] == "float64" and None not in rows
-    }
-    shape = dict.fromkeys((ndim, problem, n) for _, ndim, problem, n, _, _ in found)
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for entry, rows in compared(runs):
+        everywhere = [row for row in rows if row is not None]
+        if entry[0] in SOLVERS and entry[4] == "float64" and len(everywhere) == len(runs):
+            found[entry] = everywhere
+    grids = dict.fromkeys((ndim, n) for _, ndim, _, n, _, _ in found)
     head = ["float64, seconds"]
-    for ndim, _, n in shape:
+    for ndim, n in grids:
         grid = f"{n}{'¹²³'[ndim - 1]}"
         head += [f"{grid}: {names[0]}"]
         head += [text for name in names[1:] for text in (f"{grid}: {name}", "times as fast")]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
     labels = {entry[5]: rows[0]["label"] for entry, rows in found.items()}
     for method, label in labels.items():
+        own = [rows for entry, rows in found.items() if entry[5] == method]
         cells = []
-        for ndim, problem, n in shape:
-            part = next(e[0] for e in found if e[5] == method)
-            rows = found.get((part, ndim, problem, n, "float64", method), [None] * len(runs))
-            cells.append(_cell(_own_seconds(rows[0])))
-            for row in rows[1:]:
-                cells += [_cell(_own_seconds(row)), _cell(speed_up(rows[0], row))]
+        for first, *others in own:
+            cells.append(_cell(_own_seconds(first)))
+            for row in others:
+                cells += [_cell(_own_seconds(row)), _cell(speed_up(first, row))]
         if any(cell != "–" for cell in cells):
             lines.append(f"| {label} | {' | '.join(cells)} |")
     notes = [_bandwidths(run, name) for run, name in zip(runs, names, strict=True)]
     return "\n".join([*lines, "", *notes])
 
 
-def _own_seconds(row: dict[str, Any] | None) -> float | None:
-    return row["seconds"] if row is not None and succeeded(row) else None
+def _own_seconds(row: dict[str, Any]) -> float | None:
+    return row["seconds"] if succeeded(row) else None
 
 
 def _bandwidths(run: dict[str, Any], name: str) -> str:
@@ -240,8 +239,8 @@ def _bandwidths(run: dict[str, Any], name: str) -> str:
     sweeps = [r for r in run["rows"] if r["method"] == "jacobi" and r["ndim"] == 2]
     finest = max(row["intervals"] for row in sweeps)
     shares = [
-        f"{row['bandwidth_fraction']:.0%} of {run['precisions'][row['precision']]['bandwidth']:.2g}"
-        f" B/s in {row['precision']}"
+        f"{row['bandwidth_fraction']:.0%} of "
+        f"{run['precisions'][row['precision']]['bandwidth'] / 1e9:.0f} GB/s in {row['precision']}"
         for row in sweeps
         if row["intervals"] == finest
     ]

@@ -14,7 +14,7 @@ from solvers.grid import Boundary, Grid
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
-from solvers.placement import apply
+from solvers.placement import apply, whole
 from solvers.problems import Poisson
 from solvers.solution import Problem
 from solvers.spectrum import damping_of, jacobi_eigenvalues
@@ -136,11 +136,9 @@ def _closer(operator: EllipticOperator, base: jax.Array) -> jax.Array:
     grid = operator.grid
     angles = transforms.angles(grid, 0)
     shifts = 1 - np.cos(np.where(angles > 0, angles, angles[angles > 0][0]))[: base.shape[1]]
-    low, high = (
-        jnp.broadcast_to(operator.weigh(face), grid.shape)[:, None]
-        for face in operator.face_pair(0)
-    )
-    diagonal = jnp.broadcast_to(operator.diagonal(), grid.shape)[:, None]
+    # A line is walked along on one device, and so on each of a mesh.
+    values = *map(operator.weigh, operator.face_pair(0)), operator.diagonal()
+    low, high, diagonal = (whole(jnp.broadcast_to(x, grid.shape))[:, None] for x in values)
     shifted = (1 + SHIFT * jnp.asarray(shifts, base.dtype))[None] * diagonal
     systems = factor(-low, shifted, -high, 0, periodic=grid.is_periodic(0))
     closer = systems.solve(diagonal * base)
