@@ -32,7 +32,9 @@ def apart(values: Tree, never: jax.Array) -> Tree:
         values: arrays.
         never: false, in a way that the compiler cannot know.
     """
-    return jax.lax.platform_dependent(never, values, cpu=_by_loop, default=_by_barrier)
+    return jax.lax.platform_dependent(
+        never, values, cpu=_by_loop, default=lambda _, values: jax.lax.optimization_barrier(values)
+    )
 
 
 def unknown_false(x: jax.Array) -> jax.Array:
@@ -50,7 +52,7 @@ def rounds(step: Callable[[Tree], Tree], count: jax.Array, carry: Tree) -> Tree:
 
     def in_blocks(count: jax.Array, carry: Tree) -> Tree:
         def block(carry: Tree) -> Tree:
-            return _loop(lambda c: _by_barrier(count, step(c)), BLOCK, carry, unroll=True)
+            return _loop(lambda c: jax.lax.optimization_barrier(step(c)), BLOCK, carry, unroll=True)
 
         return _loop(step, count % BLOCK, _loop(block, count // BLOCK, carry))
 
@@ -69,7 +71,7 @@ def fixed_rounds(step: Callable[[Tree], Tree], count: int, carry: Tree, never: j
         cpu=lambda never: count + never.astype(jnp.int32),
         default=lambda never: jnp.full_like(never, count, jnp.int32),
     )
-    return _loop(lambda carry: _by_barrier(never, step(carry)), number, carry)
+    return _loop(lambda carry: jax.lax.optimization_barrier(step(carry)), number, carry)
 
 
 def short_loop(
@@ -95,11 +97,6 @@ def prefers_long_programs() -> bool:
 
 def _loop(step: Callable[[Tree], Tree], count: Any, carry: Tree, unroll: Any = None) -> Tree:
     return jax.lax.fori_loop(0, count, lambda _, c: step(c), carry, unroll=unroll)
-
-
-def _by_barrier(never: jax.Array, values: Tree) -> Tree:
-    del never
-    return jax.lax.optimization_barrier(values)
 
 
 def _by_loop(never: jax.Array, values: Tree) -> Tree:

@@ -82,7 +82,7 @@ class OperatorTransfer(eqx.Module):
             values = shares[k] * window(e, sources[k], layout)
             return fill_rim(add_window(e, targets[k], values), layout)
 
-        start, opens = with_rim(e, layout), len(layout.shape) < 3
+        start, opens = with_rim(e, layout), layout.opens_loops
         return inside(short_loop(term, len(self.pairs), start, opens=opens))
 
     def restrict(self, r: Blocks) -> Blocks:
@@ -101,7 +101,7 @@ class OperatorTransfer(eqx.Module):
             return fold_rim(add_window(r, sources[k], values), layout)
 
         padded = jax.lax.pad(r, jnp.zeros((), r.dtype), widths)
-        return inside(short_loop(term, len(self.pairs), padded, opens=len(layout.shape) < 3))
+        return inside(short_loop(term, len(self.pairs), padded, opens=layout.opens_loops))
 
 
 def operator_transfer(

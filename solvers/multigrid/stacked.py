@@ -57,6 +57,11 @@ class Layout(NamedTuple):
         """Whether the last and the first node along `axis` are neighbours of equal parity."""
         return self.wraps[axis] and self.shape[axis] % 2 == 1 and self.shape[axis] > 1
 
+    @property
+    def opens_loops(self) -> bool:
+        """Whether loops over blocks may be written out: in 3-D that is too much to compile."""
+        return len(self.shape) < 3
+
     def windows(self, pairs: list[tuple[Parity, Offset]]) -> np.ndarray:
         """Where neighbours are in an array with a rim: block and start, shape (pairs, 1 + d)."""
         rows = []

@@ -110,7 +110,7 @@ class StencilLevel(eqx.Module):
 
             return short_loop(term, len(offsets(self.ndim)), excess[index] * own)
 
-        if prefers_long_programs() and self.ndim < 3:
+        if prefers_long_programs() and layout.opens_loops:
             return jnp.stack([block(jnp.int32(i)) for i in range(len(layout.order))])
         return jax.lax.map(block, jnp.arange(len(layout.order), dtype=jnp.int32))
 
@@ -154,7 +154,7 @@ class StencilLevel(eqx.Module):
             new = (1 - omega) * old + omega * target
             return fill_rim(set_window(v, self._start(index), new), layout)
 
-        start, opens = with_rim(guess, layout), self.ndim < 3
+        start, opens = with_rim(guess, layout), layout.opens_loops
         return inside(short_loop(visit, len(order), start, opens=opens))
 
     def _distance(self, parity: Parity) -> int:
