@@ -240,6 +240,22 @@ class PlacedSolution(eqx.Module):
         """What `value` lacks, padded likewise; None of most methods."""
         return jax.tree.unflatten(self.parts.structure, self.parts.arrays)[2]
 
+    @property
+    def grid(self) -> Grid:
+        return self.parts.like[3].grid
+
+    def gradient(self) -> Placed[tuple[jax.Array, ...]]:
+        """`Solution.gradient`, on the mesh."""
+        return _from_parts(self, Solution.gradient)
+
+    def flux(self) -> Placed[tuple[jax.Array, ...]]:
+        """`Solution.flux`, on the mesh."""
+        return _from_parts(self, Solution.flux)
+
+    def evaluate(self, *points: Any) -> jax.Array:
+        """`Solution.evaluate`: each device looks up what lies with it, and gets the others'."""
+        return _from_parts(self, Solution.evaluate, *points)
+
     def collect(self) -> Solution:
         """The solution with whole arrays, in every process."""
         return _with_parts(self.rest, *self.parts.collect())
@@ -258,6 +274,18 @@ def _with_parts(solution: Solution, *parts: Any) -> Solution:
         parts,
         is_leaf=lambda x: x is None,
     )
+
+
+def _from_parts(solution: PlacedSolution, method: Any, *points: Any) -> Any:
+    """What a method of `Solution` gives, worked out on the mesh; of points, whole."""
+    with on(solution.parts.mesh):
+        return _computed(solution, method, points)
+
+
+@eqx.filter_jit
+def _computed(solution: PlacedSolution, method: Any, points: tuple[Any, ...]) -> Any:
+    found = method(_with_parts(solution.rest, *solution.parts.inside()), *points)
+    return whole(found) if points else placed(found, solution.parts.mesh)
 
 
 def _solve_placed(

@@ -10,25 +10,26 @@ import jax.numpy as jnp
 from solvers.grid import refuse
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.multigrid.multigrid import Multigrid
+from solvers.placement import Placed, on, placed
 from solvers.problems import Poisson
 
 
 def iterates(
-    problem: Poisson, method: AbstractIteration, *, initial: Any = None
-) -> Iterator[jax.Array]:
+    problem: Poisson | Placed[Poisson], method: AbstractIteration, *, initial: Any = None
+) -> Iterator[Any]:
     """See each iterate: the field before the first step of `method`, after it, and so on.
 
     The stream has no end: take what you want of it. Nothing is looked at or checked, and tolerances
     do not matter; `solve` is for solutions. A step is compiled once, on first use.
 
     Args:
-        problem: what to solve.
+        problem: what to solve, on a mesh of devices too.
         method: `Jacobi()`, `Multigrid()` or any other iterative method. The first step of full
             multigrid is its whole first pass.
         initial: initial guess, as for `solve`.
 
     Yields:
-        u on all nodes, shape `grid.full_shape`.
+        u on all nodes, shape `grid.full_shape`; `Placed` on a mesh.
 
     Raises:
         ValueError: for a method without steps, or a guess that does not fit.
@@ -46,36 +47,66 @@ def iterates(
     """
     if not isinstance(method, AbstractIteration):
         raise ValueError(f"method: expected an iterative one such as Jacobi(), got {method!r}")
-    guess = initial_guess(problem, method, initial)
-    return _stream(problem, method, jnp.zeros_like(problem.rhs) if guess is None else guess)
+    if isinstance(problem, Placed):
+        return _stream(problem, method, *_run(_start, problem, method, initial))
+    guess = initial_guess(problem, method, initial)  # where it can be looked at
+    return _stream(problem, method, *_run(_start, problem, method, guess))
 
 
-def _stream(problem: Poisson, method: AbstractIteration, u: jax.Array) -> Iterator[jax.Array]:
-    operator = problem.operator
-    b, u = without_mean(operator, problem.rhs), without_mean(operator, u)
-    yield _field(problem, u)
-    setup, carry = _start(method, operator, b, u)
+def _stream(problem: Any, method: AbstractIteration, state: Any, first: Any) -> Iterator[Any]:
+    yield first
     if method.starts_with_a_step:
-        yield _field(problem, method.current(setup, carry))
+        yield _run(_now, problem, method, state)[0]
     while True:
-        carry = _step(method, setup, b, carry)
-        yield _field(problem, method.current(setup, carry))
+        state, field = _run(_step, problem, method, state)
+        yield field
 
 
-@eqx.filter_jit
-def _start(method: AbstractIteration, operator: Any, b: jax.Array, u: jax.Array) -> Any:
+def _start(problem: Poisson, method: AbstractIteration, initial: Any) -> tuple[Any, jax.Array]:
+    """Set-up, right-hand side and carry, and the guess."""
+    guess, operator = initial_guess(problem, method, initial), problem.operator
+    u = jnp.zeros_like(problem.rhs) if guess is None else guess
+    b, u = without_mean(operator, problem.rhs), without_mean(operator, u)
     setup = method.prepare(operator)
-    return setup, method.start(setup, b, u)
+    return (setup, b, method.start(setup, b, u)), _field(problem, u)
 
 
-@eqx.filter_jit
-def _step(method: AbstractIteration, setup: Any, b: jax.Array, carry: Any) -> Any:
-    return method.step(setup, b, carry)
+def _step(problem: Poisson, method: AbstractIteration, state: Any) -> tuple[Any, jax.Array]:
+    setup, b, carry = state
+    state = setup, b, method.step(setup, b, carry)
+    return state, *_now(problem, method, state)
+
+
+def _now(problem: Poisson, method: AbstractIteration, state: Any) -> tuple[jax.Array]:
+    setup, _, carry = state
+    return (_field(problem, method.current(setup, carry)),)
 
 
 def _field(problem: Poisson, u: jax.Array) -> jax.Array:
     field = problem.field(u)
     return problem.grid.without_integral(field) if problem.operator.is_singular else field
+
+
+def _run(function: Any, problem: Any, *arguments: Any) -> tuple[Any, ...]:
+    """Compile and run where the problem is; on a mesh, what comes of it stays there."""
+    if not isinstance(problem, Placed):
+        return _compiled(function, problem, arguments)
+    with on(problem.mesh):
+        return _compiled_on_mesh(function, problem, arguments)
+
+
+@eqx.filter_jit
+def _compiled(function: Any, problem: Poisson, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return function(problem, *arguments)
+
+
+@eqx.filter_jit
+def _compiled_on_mesh(
+    function: Any, problem: Placed[Poisson], arguments: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    inner = [x.inside() if isinstance(x, Placed) else x for x in arguments]
+    found = function(problem.inside(), *inner)
+    return tuple(placed(x, problem.mesh) for x in found)
 
 
 def initial_guess(problem: Poisson, method: Any, initial: Any) -> jax.Array | None:

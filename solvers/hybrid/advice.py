@@ -10,9 +10,12 @@ from solvers.hybrid.price import TimedPrice, price_of
 from solvers.hybrid.timing import Clock
 from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
+from solvers.operators import EllipticOperator
+from solvers.placement import apply, like
 from solvers.problems import Poisson
 from solvers.relaxation.gauss_seidel import GaussSeidel, optimal_over_relaxation
 from solvers.relaxation.jacobi import Jacobi
+from solvers.solution import Problem
 
 
 class Row(NamedTuple):
@@ -69,7 +72,7 @@ class Advice(NamedTuple):
 
 
 def advise(
-    problem: Poisson,
+    problem: Problem,
     *,
     rtol: float = 1e-8,
     target: float | None = None,
@@ -81,7 +84,7 @@ def advise(
     solve. It tells before any training whether there is anything to win; it changes nothing.
 
     Args:
-        problem: what is to be solved.
+        problem: what is to be solved, on a mesh of devices too.
         rtol: relative residual wanted.
         target: None, or the algebraic error relative to max|u| that these are priced for.
         clock: seconds.
@@ -90,7 +93,7 @@ def advise(
     compiling them.
 
     Example:
-        >>> from solvers import Grid
+        >>> from solvers import Grid, Poisson
         >>> advise(Poisson(Grid(256), source=1.0)).best.steps < 10_000
         True
     """
@@ -98,8 +101,8 @@ def advise(
     return Advice(sorted(rows, key=lambda row: row.seconds))
 
 
-def _methods(problem: Poisson, rtol: float) -> list[tuple[str, Any]]:
-    operator = problem.operator
+def _methods(problem: Problem, rtol: float) -> list[tuple[str, Any]]:
+    operator: EllipticOperator = like(problem).operator
     methods: list[tuple[str, Any]] = [
         ("Jacobi()", Jacobi(rtol=rtol)),
         ("GaussSeidel()", GaussSeidel(rtol=rtol)),
@@ -113,7 +116,7 @@ def _methods(problem: Poisson, rtol: float) -> list[tuple[str, Any]]:
     if operator.is_constant:
         methods.append(("FastDiagonalization()", FastDiagonalization()))
         if not operator.is_singular:
-            omega = optimal_over_relaxation(operator)
+            omega = optimal_over_relaxation(apply(_operator, problem))
             methods.append((f"GaussSeidel({omega:.6g})", GaussSeidel(omega, rtol=rtol)))
     else:
         method = ConjugateGradient(rtol=rtol, preconditioner=Multigrid())
@@ -121,7 +124,11 @@ def _methods(problem: Poisson, rtol: float) -> list[tuple[str, Any]]:
     return methods
 
 
-def _row(problem: Poisson, name: str, method: Any, target: float | None, clock: Clock) -> Row:
+def _operator(problem: Poisson) -> EllipticOperator:
+    return problem.operator
+
+
+def _row(problem: Problem, name: str, method: Any, target: float | None, clock: Clock) -> Row:
     price = price_of(problem, method, target=target, clock=clock)
     basis = f"its modes, {price.step_seconds * 1e6:.3g} µs a step"
     if isinstance(price, TimedPrice):

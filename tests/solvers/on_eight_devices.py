@@ -29,11 +29,12 @@ from solvers import (
     Ordering,
     Poisson,
     Refined,
+    iterates,
     place,
     solve,
 )
 from solvers.hybrid.price import MOST_GUESSES, _look, price_of
-from solvers.placement import apply
+from solvers.placement import Placed, apply
 from solvers.snapshots import Snapshot
 
 D, N, P = Boundary.DIRICHLET, Boundary.NEUMANN, Boundary.PERIODIC
@@ -173,6 +174,31 @@ def hybrid(name: str) -> dict[str, Any]:
     }
 
 
+def viewing() -> dict[str, Any]:
+    """Iterates, derivatives, fluxes and values between nodes, on the mesh and without."""
+    name, points, method = "83 x 58", (np.linspace(0, 1, 5), np.linspace(1, 0, 5)), GaussSeidel()
+    make = maker(name, rising)
+    problem = place(make, mesh_of(GRIDS[name][2]))
+    pairs = zip(iterates(make(), method), iterates(problem, method), strict=True)
+    distances = [distance(b.collect(), a) for a, b in itertools.islice(pairs, 1, 3)]
+    whole = solve(make(), METHODS["multigrid"])
+    found = solve(problem, METHODS["multigrid"])
+    views: tuple[Callable[[Any], Any], ...] = (
+        lambda s: s.gradient(),
+        lambda s: s.flux(),
+        lambda s: s.evaluate(*points),
+    )
+    largest: list[int] = []
+    for view in views:
+        seen, sizes = compiled(view, found)
+        seen = seen.collect() if isinstance(seen, Placed) else seen
+        pairs = zip(jax.tree.leaves(seen), jax.tree.leaves(view(whole)), strict=True)
+        distances += [distance(a, b) for a, b in pairs]
+        largest += sizes.values()
+    unknowns = int(np.prod(make().grid.shape))
+    return {"distances": distances, "largest": max(largest), "unknowns": unknowns}
+
+
 def report(group: str, name: str, found: dict[str, Any]) -> None:
     print(json.dumps({"group": group, "name": name} | found), flush=True)
 
@@ -207,6 +233,7 @@ def main() -> None:
     varying = communication("290 x 171", rising, METHODS["multigrid"], with_gradient=False)
     report("communication", "multigrid, varying", varying)
     report("hybrid", "290 x 171", hybrid("290 x 171"))
+    report("viewing", "83 x 58", viewing())
 
 
 if __name__ == "__main__":

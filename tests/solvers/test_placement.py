@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from solvers import Grid, Jacobi, Multigrid, Poisson, SolveError, place, solve
+from solvers import Grid, Jacobi, Multigrid, Poisson, SolveError, advise, place, solve
 
 MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
 # Half of the unknowns is far more than any side has; coarse levels are gathered.
@@ -54,6 +54,18 @@ def test_the_hybrid_relaxes_where_the_problem_lies(found: dict[str, dict[str, An
         assert row["predicted"][0] == row["predicted"][1] > 0, name
         # All that is summed up are products with some modes of an axis.
         assert max(row["look"].values()) < 0.1 * row["unknowns"], name
+
+
+def test_a_solution_is_seen_where_it_lies(found: dict[str, dict[str, Any]]) -> None:
+    for name, row in found["viewing"].items():
+        assert max(row["distances"]) < 1e-9, name  # of iterates, gradients, fluxes and values
+        assert row["largest"] < 0.1 * row["unknowns"], name
+
+
+def test_advice_is_given_on_a_mesh() -> None:
+    problem = Poisson(Grid((12, 10)), source=1.0)
+    names = [{row.name for row in advise(p).rows} for p in (problem, place(problem, MESH))]
+    assert names[0] == names[1]
 
 
 def test_a_mesh_of_one_device_changes_nothing() -> None:
