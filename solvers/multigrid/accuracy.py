@@ -11,7 +11,7 @@ from solvers.operators import EllipticOperator
 
 
 def discretization_error(
-    operator: EllipticOperator, scale: jax.Array, hierarchy: Hierarchy, plan: Plan, u: Blocks
+    operator: EllipticOperator, hierarchy: Hierarchy, plan: Plan, u: Blocks
 ) -> jax.Array:
     """Estimate max|u_h − u|, u the continuous solution.
 
@@ -23,14 +23,13 @@ def discretization_error(
 
     Args:
         operator: A.
-        scale: which the hierarchy's operator is divided by.
         hierarchy: of A.
         plan: of the cycle.
         u: u_h on parity blocks.
 
     Cost: a fourth difference and a cycle on a level of a 2ᵈ-th of the nodes.
     """
-    rows = split(_truncation(operator, join(u)) / scale)
+    rows = split(_truncation(operator, join(u)))
     if not hierarchy.levels:
         return largest(hierarchy.solve(rows))
     return largest(run_cycle(hierarchy, plan, hierarchy.transfers[0].restrict(rows), depth=1))

@@ -29,14 +29,16 @@ from solvers.operators import EllipticOperator
 
 
 class MultigridSetup(NamedTuple):
-    operator: EllipticOperator
+    operator: EllipticOperator  # divided by the scale, as all levels are
     finest: Level
     hierarchy: Hierarchy  # in the operator's precision
     cycles: Hierarchy  # in that of the cycles
-    scale: jax.Array  # which all levels are divided by
+    scale: jax.Array
 
 
 class MultigridCarry(NamedTuple):
+    """Of (A/scale) (scale·u) = b, all of which is within float32's range where b is."""
+
     f: Blocks
     u: Blocks
     r: Blocks
@@ -163,11 +165,11 @@ class Multigrid(AbstractIteration):
         scaled = _divided(operator, scale)
         hierarchy = build(scaled, self.smoother)
         cycles = hierarchy if precision == dtype else hierarchy.astype(precision)
-        return MultigridSetup(operator, finest_level(scaled), hierarchy, cycles, scale)
+        return MultigridSetup(scaled, finest_level(scaled), hierarchy, cycles, scale)
 
     def start(self, setup: MultigridSetup, b: jax.Array, u: jax.Array) -> MultigridCarry:
         level, nan = setup.finest, jnp.full((), jnp.nan, b.dtype)
-        f, v = level.weigh(split(b / setup.scale), -1), split(u)
+        f, v = level.weigh(split(b), -1), split(u * setup.scale)
         carry = MultigridCarry(f, v, level.residual(f, v), nan, nan)
         return self._full(setup, carry) if self.full else carry
 
@@ -179,9 +181,7 @@ class Multigrid(AbstractIteration):
         if self.error_fraction is None:
             return MultigridCarry(carry.f, u, r, carry.algebraic, carry.discretization)
         algebraic = _still_to_come(nest.change, nest.reduction)
-        discretization = discretization_error(
-            setup.operator, setup.scale, setup.hierarchy, self._plan(), u
-        )
+        discretization = discretization_error(setup.operator, setup.hierarchy, self._plan(), u)
         return MultigridCarry(carry.f, u, r, algebraic, discretization)
 
     def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
@@ -194,13 +194,13 @@ class Multigrid(AbstractIteration):
         return MultigridCarry(f, u, r, algebraic, discretization)
 
     def current(self, setup: MultigridSetup, carry: MultigridCarry) -> jax.Array:
-        return join(carry.u)
+        return join(carry.u) / setup.scale
 
     def norms(
         self, operator: Operator, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry
     ) -> tuple[jax.Array, jax.Array]:
         root = jnp.asarray(math.sqrt(setup.operator.grid.cell_volume), b.dtype)
-        return root * setup.scale * size(setup.finest.weigh(carry.r)), root * size(carry.u)
+        return root * size(setup.finest.weigh(carry.r)), root * size(carry.u) / setup.scale
 
     def is_done(self, setup: MultigridSetup, carry: MultigridCarry) -> jax.Array | None:
         if self.error_fraction is None:
@@ -217,6 +217,7 @@ class Multigrid(AbstractIteration):
         first = jnp.maximum(last - 4, jnp.minimum(last, 1))
         cycles = jnp.maximum(steps[last] - steps[first], 1).astype(norms.dtype)
         ratio = norms[last] / jnp.where(norms[first] > 0, norms[first], 1)
+        unit = unit / setup.scale
         units = self.work_units(setup.operator.grid.ndim)
         full_units = units / (1 - 0.5**setup.operator.grid.ndim) if self.full else units + 1
         return {

@@ -51,6 +51,36 @@ def test_mixed_precision_loses_no_digit(cycle: Cycle) -> None:
     np.testing.assert_allclose(single.value, exact, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize(("varies", "full"), [(True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("dtype", "upper", "a", "rtol"),
+    [
+        (np.float32, 1e-6, 400.0, 1e-3),  # a chip of copper, in metres: a/h² is 1e19
+        (np.float32, 1e15, 1.0, 1e-3),
+        (np.float64, 1.0, 1e30, 1e-8),
+        (np.float64, 1e-15, 1.0, 1e-8),
+    ],
+)
+def test_units_do_not_matter(
+    dtype: Any, upper: float, a: float, rtol: float, varies: bool, full: bool
+) -> None:
+    """Squares of b/a underflowed, and a residual of 0 was called converged after one cycle."""
+
+    def diffusion(x: jax.Array, y: jax.Array) -> jax.Array:
+        return a * (1 + 9 * (x / upper) * (y / upper))
+
+    grid = Grid((67, 48), upper=upper, dtype=dtype)
+    problem = Poisson(grid, 1.0, diffusion=diffusion if varies else a)
+    solution = solve(problem, Multigrid(full=full, rtol=rtol))
+    assert relative_residual(problem, solution) <= 1.1 * rtol
+    assert float(solution.history()[1][-1]) > 0
+    if full:
+        solution = solve(problem, Multigrid(full=True, rtol=0, error_fraction=0.1))
+        unit = float(jnp.max(jnp.abs(solution.value)))
+        assert 0 <= float(solution.stats["algebraic_error"]) < 0.02 * unit
+        assert 1e-5 * unit < float(solution.stats["discretization_error"]) < 0.02 * unit
+
+
 def test_what_rounding_forbids_is_called_stagnation() -> None:
     problem = Poisson(Grid((64, 60)), 1.0)
     solution = solve(problem, Multigrid(rtol=1e-16), throw=False)
