@@ -223,8 +223,8 @@ def replayed(
 ) -> Regret:
     """Hold the scheduler against no training and fixed handoffs of the same recorded training.
 
-    A fixed handoff is of the one snapshot, or of its combination with those of the fixed steps
-    before, a look at each charged: whichever is there first.
+    A fixed handoff is of the one snapshot, or of its combination with zero and those of the fixed
+    steps before, a look at each charged: whichever is there first.
 
     Args:
         goal: what to reach.
@@ -262,12 +262,11 @@ def replayed(
         if snapshot is None:
             break
         start = handover.start(problem, snapshot)
-        alone, _, latest = price.combined(start, [])
-        starts = [(start, alone, charged)]
-        if handover.can_be_combined and seen:
-            together, guess, _ = price.combined(start, seen)
+        starts = [(start, price.remaining(start), charged)]
+        if handover.can_be_combined:
+            together, guess, latest = price.combined(start, seen)
             starts.append((guess, together, charged + len(seen) * look))
-        seen = [latest, *seen][: MOST_GUESSES - 1]
+            seen = [latest, *seen][: MOST_GUESSES - 1]
         fixed[at] = np.inf
         for guess, priced, cost in starts:
             left = min([zero, scheduler, *fixed.values()]) - cost

@@ -37,6 +37,7 @@ def best_coefficients(
     """
     eps = float(jnp.finfo(errors.dtype).eps)
     ones, unit = is_used.astype(errors.dtype), jnp.eye(len(errors), dtype=errors.dtype)
+    errors = jnp.where(is_used[:, None], errors, 0)
 
     def least(doublings: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = errors * (sizes * factors ** (2**doublings - 1))[None, :]

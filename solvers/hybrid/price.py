@@ -13,6 +13,7 @@ import numpy as np
 
 from solvers.compiler import apart
 from solvers.hybrid.combining import DOUBLINGS, best_coefficients, least_doublings
+from solvers.hybrid.handover import smoothed
 from solvers.hybrid.smooth_modes import SmoothModes, root_of_squares, smooth_modes
 from solvers.hybrid.timing import Clock, is_first_call, step_time, zero_guess
 from solvers.iteration import has_succeeded, with_budget
@@ -26,7 +27,7 @@ from solvers.solution import Problem, solve
 
 ENDLESS = 2.0**DOUBLINGS
 PROBE_CYCLES = 5
-# Guesses that are combined at most.
+# Guesses that are combined at most, beside zero.
 MOST_GUESSES = 8
 
 
@@ -47,10 +48,14 @@ class Price(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A guess that has been looked at, and its error in the smooth modes."""
+    """A guess that has been looked at, its error in the smooth modes, and the size of all else.
+
+    Of what a network has learned the rest is trusted to be nothing that matters: 0.
+    """
 
     guess: jax.Array
     error: jax.Array
+    rest: jax.Array
 
 
 class RelaxationPrice:
@@ -89,49 +94,57 @@ class RelaxationPrice:
         if is_first_call(problem, method, self._target):
             start = clock()
             self._find_modes()
-            self._look(self._zero, ())
+            self._see_zero()
             self.compile_seconds += clock() - start
         self._find_modes()
         if isinstance(method, Multigrid):
             self._modes = _as_probed(problem, method, self._modes)
-        self.zero = self.remaining(self._zero)
+        self._see_zero()
 
     def _find_modes(self) -> None:
         has_own_rule = self._target is None
         modes = smooth_modes(self._problem, self._method, with_norms=has_own_rule)
         self._modes = jax.block_until_ready(modes)
-        self._no_error = jnp.asarray(np.zeros(modes.mu.shape, modes.mu.dtype))
+        error = np.zeros(modes.mu.shape, modes.mu.dtype)
+        self._zero_seen = Seen(self._zero, jnp.asarray(error), jnp.asarray(error[0]))
+
+    def _see_zero(self) -> None:
+        self.zero = self.remaining(self._zero)
+        # In its roughest modes, which are as slow as the smoothest, zero is as wrong as can be.
+        *_, seen, rest = self._look(smoothed(self._problem, self._zero))
+        self._zero_seen = seen._replace(rest=rest)
 
     def remaining(self, u: jax.Array) -> Price:
         """Price of the smoothed guess `u`, shape `grid.shape`.
 
         Cost: two applications of A and K·N multiplications, without any full transform.
         """
-        return self.combined(u, ())[0]
+        return self._price_of(*self._look(u)[:2])
 
     def combined(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[Price, jax.Array, Seen]:
-        """The best combination of `u` and up to 7 earlier guesses: its price, it, and `u` as seen.
+        """The best of `u`, zero and up to 7 earlier guesses together: its price, it, `u` as seen.
 
         It is the one from which the least steps remain by the smooth modes: `best_coefficients`.
         """
-        steps, amplitudes, guess, error = self._look(u, earlier)
+        steps, error, guess, seen, _ = self._look(u, [self._zero_seen, *earlier])
+        return self._price_of(steps, error), guess, seen
+
+    def _price_of(self, steps: jax.Array, error: jax.Array) -> Price:
         count = float(steps)
         count = math.ceil(count) if count < ENDLESS / 2 else np.inf
-        amplitudes = np.asarray(amplitudes)
+        amplitudes = np.asarray(error)
         twice = np.sum(amplitudes**2 * np.asarray(self._modes.energies))
         energy = float(twice) * self._grid.cell_volume / 2
         seconds = self.start_seconds + count * self.step_seconds
-        return Price(seconds, count, amplitudes, energy), guess, Seen(u, error)
+        return Price(seconds, count, amplitudes, energy)
 
-    def _look(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[jax.Array, ...]:
+    def _look(self, u: jax.Array, others: Sequence[Seen] = ()) -> tuple[Any, ...]:
         # The same program for any number of them.
-        blank = Seen(self._zero, self._no_error)
-        seen = [*earlier, *[blank] * (MOST_GUESSES - 1)][: MOST_GUESSES - 1]
-        guesses = u, *(s.guess for s in seen)
-        is_used = np.arange(MOST_GUESSES) <= len(earlier)
-        rule, errors = (self._method, self._target), [s.error for s in seen]
+        seen = [*others, *[self._zero_seen] * MOST_GUESSES][:MOST_GUESSES]
+        is_used = np.arange(MOST_GUESSES + 1) <= len(others)
+        rule = self._method, self._target
         with jax.default_matmul_precision("highest"):
-            return apply(_look, self._problem, self._modes, rule, guesses, errors, is_used)
+            return apply(_look, self._problem, self._modes, rule, u, seen, is_used)
 
 
 class TimedPrice:
@@ -164,7 +177,7 @@ class TimedPrice:
     def combined(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[Price, jax.Array, Seen]:
         """The same, and `u` itself."""
         del earlier
-        return self.remaining(u), u, Seen(u, jnp.zeros(0))
+        return self.remaining(u), u, Seen(u, jnp.zeros(0), jnp.zeros(()))
 
 
 def price_of(
@@ -197,24 +210,24 @@ def _look(
     problem: Poisson,
     modes: SmoothModes,
     rule: tuple[Any, Any],
-    guesses: Sequence[jax.Array],
-    errors: Sequence[jax.Array],
+    u: jax.Array,
+    others: Sequence[Seen],
     is_used: jax.Array,
-) -> tuple[jax.Array, ...]:
-    """Steps left from the best combination, its error and itself, and the error of the first.
+) -> tuple[jax.Array, jax.Array, jax.Array, Seen, jax.Array]:
+    """Steps left from the best combination, its error, it, the new guess as seen, and the rest.
 
     Args:
         problem: what is to be solved.
         modes: of its operator.
         rule: the method, and the target or None.
-        guesses: of which the first is new.
-        errors: in the smooth modes, of all guesses but that.
-        is_used: which guesses count.
+        u: a new guess.
+        others: guesses to combine it with.
+        is_used: whether `u` and the others count.
     """
-    (method, target), (u, *_) = rule, guesses
+    method, target = rule
     operator, grid, b = problem.operator, problem.grid, problem.rhs
     never = method.max_steps < 0
-    error = _smooth_error(operator, b, modes, u)
+    latest = Seen(u, _smooth_error(operator, b, modes, u), jnp.zeros((), b.dtype))
     rho, rho_rest = modes.factors[:-1], modes.factors[-1]
     if target is None:
         root = jnp.asarray(np.sqrt(grid.cell_volume), b.dtype)
@@ -223,13 +236,15 @@ def _look(
         sizes = modes.row_norms
     else:
         wanted, sizes = target * jnp.max(jnp.abs(u)), jnp.ones_like(rho)
-    rows = jnp.stack([error, *errors])
-    alpha = best_coefficients(rows, is_used, sizes, rho, wanted)
-    guess = sum((a * v for a, v in zip(alpha, guesses, strict=True)), jnp.zeros_like(u))
+    seen = [latest, *others]
+    # The rest is as one mode more.
+    rows = jnp.stack([jnp.append(s.error, s.rest) for s in seen])
+    alpha = best_coefficients(rows, is_used, jnp.append(sizes, 1), modes.factors, wanted)
+    guess = sum((a * s.guess for a, s in zip(alpha, seen, strict=True)), jnp.zeros_like(u))
     # Written out: fused with what reads it, each is worked out for every neighbour anew, and a look
     # at 47³ nodes took 5.3 ms where it takes 1.6.
     guess = apart(spread(guess), never)
-    remaining = alpha @ rows
+    remaining = alpha @ rows[:, :-1]
     low = spread(modes.synthesize(modes.vectors @ remaining))
     r = b - operator.mv(apart(guess + low, never))
     rest = root_of_squares(apart(r, never))
@@ -247,7 +262,7 @@ def _look(
             smooth = modes.synthesize(modes.vectors @ (remaining * rho**m), modes.stride)
             return jnp.max(jnp.abs(smooth)) + rest * rho_rest**m
 
-    return _steps_until(left, wanted), remaining, guess, error
+    return _steps_until(left, wanted), remaining, guess, latest, rest
 
 
 def _smooth_error(

@@ -112,10 +112,10 @@ class SpectralHandoff:
     - once t is a quarter of what relaxing from zero costs, unless the pace at which R falls
       promises to beat that.
 
-    Snapshots that have been looked at are combined: the errors of the last eight in the smooth
-    modes are known, and there is a combination in which those cancel that relaxing is slowest at.
-    It is handed over. Between snapshots these errors change by any factor, in either direction, so
-    that one alone costs up to a thousand times the sweeps.
+    Snapshots that have been looked at are combined: the errors of the last eight, and of zero, in
+    the smooth modes are known, and there is a combination in which those cancel that relaxing is
+    slowest at. It is handed over. Between snapshots these errors change by any factor, in either
+    direction, so that one alone costs up to a thousand times the sweeps.
 
     Without that, a training with noise that can be cooled down is, from the best snapshot, where R
     is twice what that costs; the cheaper of the two states is taken. That is done on the way, too,

@@ -91,19 +91,22 @@ class Session:
     def look(self, snapshot: Snapshot, *, combine: bool = False) -> tuple[Look, Any]:
         """Work out what a snapshot would hand over, and price it; also gives that start.
 
-        With `combine` that is the best combination with what was seen before, where the handover
-        allows it.
+        With `combine` that is the best combination with zero and what was seen before, where the
+        handover allows it.
         """
         start = self._clock()
         guess = self._handover.start(self.problem, snapshot)
-        is_combined = combine and self.can_combine
-        earlier = self._seen if is_combined else []
-        price, guess, seen = self._price.combined(guess, earlier)
-        amplitudes = np.asarray(seen.error)
-        if is_combined and amplitudes.size and np.isfinite(amplitudes).all():
-            self._seen = [seen, *self._seen][: MOST_GUESSES - 1]
+        count = 1
+        if combine and self.can_combine:
+            count += len(self._seen)
+            price, guess, seen = self._price.combined(guess, self._seen)
+            amplitudes = np.asarray(seen.error)
+            if amplitudes.size and np.isfinite(amplitudes).all():
+                self._seen = [seen, *self._seen][: MOST_GUESSES - 1]
+        else:
+            price = self._price.remaining(guess)
+            amplitudes = price.amplitudes
         self.looking_seconds += self._clock() - start
-        count = 1 + len(earlier)
         look = Look(snapshot.step, self.seconds, price.seconds, price.steps, amplitudes, count)
         self.trace.append(look)
         return look, guess

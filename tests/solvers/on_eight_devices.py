@@ -160,17 +160,16 @@ def hybrid(name: str) -> dict[str, Any]:
     price = price_of(place(make, mesh), method, target=target)
     _, guess, seen = price.combined(found.handoff.initial, [])
 
-    def look(problem: Any, modes: Any, guess: Any, error: jax.Array) -> Any:
-        guesses, errors = [guess] * MOST_GUESSES, [error] * (MOST_GUESSES - 1)
-        is_used = jnp.ones(MOST_GUESSES, bool)
-        return apply(_look, problem, modes, (method, jnp.asarray(target)), guesses, errors, is_used)
+    def look(problem: Any, modes: Any, guess: Any, seen: Any) -> Any:
+        rule, is_used = (method, jnp.asarray(target)), jnp.ones(MOST_GUESSES + 1, bool)
+        return apply(_look, problem, modes, rule, guess, [seen] * MOST_GUESSES, is_used)
 
     return {
         "distance": distance(found.solution.collect().field, whole.solution.field),
         "steps": int(found.solution.num_steps) - int(whole.solution.num_steps),
         "predicted": [x.trace[0].remaining_steps for x in (whole, found)],
         "unknowns": int(np.prod(make().grid.shape)),
-        "look": compiled(look, place(make, mesh), price._modes, guess, seen.error)[1],
+        "look": compiled(look, place(make, mesh), price._modes, guess, seen)[1],
     }
 
 

@@ -100,6 +100,18 @@ def test_the_price_of_a_combination_is_what_relaxing_from_it_takes(
         assert found.steps == pytest.approx(taken, rel=0.35, abs=3)
 
 
+@pytest.mark.parametrize("case", ["published", "varying", "scales"])
+def test_zero_is_combined_too(case: str) -> None:
+    problem = getattr(gallery, case)(32 if case == "scales" else 128).problem
+    exact = solve(problem, Multigrid(rtol=1e-12)).value
+    price = price_of(problem, Jacobi(rtol=1e-5, check_every=1), target=1e-5)
+    # Wrong by a factor: zero and it have the same error, but for its size.
+    guess = smoothed(problem, 1.5 * exact)
+    found, combined, _ = price.combined(guess, [])
+    assert found.steps < 0.01 * price.remaining(guess).steps
+    assert jnp.max(jnp.abs(combined - exact)) < 1e-4 * jnp.max(jnp.abs(exact))
+
+
 def noisy(problem: Poisson, nan_at: int = -1) -> Iterator[Snapshot]:
     """The solution with noise in its three smoothest modes that does not go away."""
     exact, rng = solve(problem).field, np.random.default_rng(2)

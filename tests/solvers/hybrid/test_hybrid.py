@@ -56,7 +56,7 @@ class ToldPrice:
 
     def combined(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[Price, jax.Array, Seen]:
         price = self.remaining(u)
-        return price, u, Seen(u, jnp.asarray(price.amplitudes))
+        return price, u, Seen(u, jnp.asarray(price.amplitudes), jnp.zeros(()))
 
 
 def training_of(prices: list[float], seconds: float = 0.1, every: int = 50) -> list[Snapshot]:
