@@ -141,7 +141,7 @@ def relax(
 
     def advance(u: jax.Array, steps: int) -> tuple[jax.Array, float]:
         begin = time.perf_counter()
-        u = run_steps(problem, method, steps, u)
+        u, _ = run_steps(problem, method, steps, u)
         return u, time.perf_counter() - begin
 
     _, first = advance(start, 0)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from solvers.problems import Poisson
 UnitFunction = Callable[..., jax.Array]
 
 
+@runtime_checkable
 class BoundaryTreatment(Protocol):
     """The ansatz u = G + d·N, and what its Dirichlet sides add to the energy.
 

@@ -18,7 +18,7 @@ from nets.learning import Batches, Learner, Loss, Position, Steps, has_convoluti
 from nets.losses import mean_squared_error
 from nets.networks import precision
 from nets.samples import as_samples, check_samples, configuration, platform
-from solvers.grid import as_count, as_number
+from solvers.grid import as_count, as_number, expect
 
 # Inputs at a time: of images on 64 channels a block then takes some hundred megabytes.
 BLOCK = 512
@@ -126,6 +126,8 @@ class Fit:
         self.every, self.max_steps = as_count("every", every), as_count("max_steps", max_steps)
         self.stop_at = None if stop_at is None else _as_threshold(stop_at)
         self._clock, self._save_seconds = clock, save_seconds
+        expect("model", model, nnx.Module, "a flax.nnx.Module")
+        expect("optimizer", optimizer, optax.GradientTransformation, "one such as optax.adam(1e-3)")
         graphs, params, rest = _apart(model)
         self._graph, graph = graphs
         self._predict = jax.jit(self._outputs)

@@ -13,7 +13,7 @@ from flax import nnx
 
 from nets.ansatz import cast
 from solvers.compiler import HIGHEST
-from solvers.grid import as_count
+from solvers.grid import as_count, expect
 
 # A network as a function of parameters and inputs, shape (N, inputs), to (N,).
 PureNetwork = Callable[[Any, jax.Array], jax.Array]
@@ -73,6 +73,8 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.outputs = None if outputs is None else as_count("outputs", outputs)
+        expect("widths", widths, Sequence, "a sequence, such as (64, 64)")
+        expect("activation", activation, Callable, "a function, such as jnp.tanh")
         hidden = [as_count("widths", width) for width in widths]
         sizes = (as_count("inputs", inputs), *hidden, self.outputs or 1)
         if not hidden:

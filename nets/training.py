@@ -30,7 +30,7 @@ from nets.programs import Programs
 from nets.quadrature import Quadrature
 from nets.refinement import EnergyLadder, QuadratureCheck, QuadratureWarning
 from nets.sharding import as_sharding
-from solvers.grid import Grid, as_count, as_number
+from solvers.grid import Grid, as_count, as_number, expect
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot
 
@@ -144,6 +144,10 @@ class RitzTraining:
     ):
         self._clock = clock
         start = clock()
+        expect("problem", problem, Poisson, "a Poisson")
+        expect("model", model, nnx.Module, "a flax.nnx.Module")
+        expect("optimizer", optimizer, optax.GradientTransformation, "one such as optax.adam(1e-3)")
+        expect("boundary", boundary, BoundaryTreatment, "HardBoundary() or PenaltyBoundary()")
         self.max_steps = as_count("max_steps", max_steps)
         self._model = model
         self._network, params = split_network(model)

@@ -2,6 +2,7 @@
 
 import enum
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -259,6 +260,12 @@ def refuse(name: str, array: jax.Array, bad: Callable[[np.ndarray], Any], expect
         place = tuple(int(i) for i in np.argwhere(wrong)[0]) if values.ndim else ()
         where = f" at index {place}" if place else ""
         raise ValueError(f"{name}: expected {expected}, got {values[place]}{where}")
+
+
+def expect(name: str, value: Any, kinds: Any, expected: str) -> None:
+    """Raise a `ValueError` that names the argument if `value` is none of the kinds."""
+    if not isinstance(value, kinds):
+        raise ValueError(f"{name}: expected {expected}, got {reprlib.repr(value)}")
 
 
 def _counts(intervals: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.grid import Boundary, Grid, as_real, is_traced, refuse
+from solvers.grid import Boundary, Grid, as_real, expect, is_traced, refuse
 
 
 class EllipticOperator(lx.AbstractLinearOperator):
@@ -56,6 +56,7 @@ class EllipticOperator(lx.AbstractLinearOperator):
     coupling: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(self, grid: Grid, diffusion: Any = 1.0, reaction: Any = 0.0):
+        expect("grid", grid, Grid, "a Grid, such as Grid((64, 64))")
         self.grid = grid
         values = _diffusion_per_axis(grid, diffusion)
         self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(values))
@@ -249,7 +250,10 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array, ...]:
     """One scalar or nodal array per axis."""
     if isinstance(diffusion, Sequence):
         if len(diffusion) != grid.ndim:
-            raise ValueError(f"diffusion: expected {grid.ndim} numbers, got {len(diffusion)}")
+            raise ValueError(
+                f"diffusion: expected one number for each of {grid.ndim} axes, or an array of "
+                f"shape {grid.full_shape}, got a sequence of {len(diffusion)}"
+            )
         values = tuple(as_real("diffusion", a, grid.dtype, ((),)) for a in diffusion)
     else:
         values = (grid.sample("diffusion", diffusion),) * grid.ndim

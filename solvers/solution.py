@@ -139,6 +139,10 @@ class SolveError(RuntimeError):
         super().__init__(message)
         self.solution = solution
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From one process to another, as a pool does."""
+        return type(self), (str(self), self.solution)
+
 
 @overload
 def solve(problem: Poisson, method: Method = None, *, initial: Any = None, throw: bool = True) -> Solution: ...  # fmt: skip # noqa: E501
@@ -342,6 +346,8 @@ def _assemble(
     field, low = problem.field(solved.value), stats.get("low")
     if problem.operator.is_singular:
         field = problem.grid.without_integral(field)
+    # Where nothing was done, zeros or the guess would pass for a solution.
+    field = jnp.where(reason == Reason.nonfinite_input, jnp.nan, field)
     value = field[problem.grid.unknowns]
     if problem.operator.is_singular and low is not None:
         low = low + shifted_rest(solved.value, value)
@@ -366,7 +372,10 @@ def _with_prediction(solution: Solution, method: Any) -> Solution:
     factor = solution.stats.get("factor")
     if factor is None or is_traced(factor):
         return solution
-    is_slow = isinstance(method, Multigrid) and bool(factor > SLOW)
+    # Steps at the rounding error, where nothing falls, say nothing about the cycle.
+    is_slow = isinstance(method, Multigrid) and bool(
+        (factor > SLOW) & (solution.reason != Reason.stagnated)
+    )
     predicted = predict_factor(solution.operator, method) if is_slow else jnp.nan
     stats = solution.stats | {"predicted_factor": jnp.asarray(predicted, factor.dtype)}
     return eqx.tree_at(lambda s: s.stats, solution, stats)

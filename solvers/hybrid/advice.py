@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import jax
 
 from solvers.direct import FastDiagonalization
+from solvers.grid import expect
 from solvers.hybrid.price import TimedPrice, price_of
 from solvers.hybrid.timing import Clock
 from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
 from solvers.operators import EllipticOperator
-from solvers.placement import apply, like
+from solvers.placement import Placed, apply, like
 from solvers.problems import Poisson
 from solvers.relaxation.gauss_seidel import GaussSeidel, optimal_over_relaxation
 from solvers.relaxation.jacobi import Jacobi
@@ -97,6 +98,7 @@ def advise(
         >>> advise(Poisson(Grid(256), source=1.0)).best.steps < 10_000
         True
     """
+    expect("problem", problem, Poisson | Placed, "a Poisson, placed on a mesh or not")
     rows = [_row(problem, name, method, target, clock) for name, method in _methods(problem, rtol)]
     return Advice(sorted(rows, key=lambda row: row.seconds))
 

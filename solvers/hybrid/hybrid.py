@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
+from solvers.grid import expect
 from solvers.hybrid.handover import Guess, Handover, smoothed
 from solvers.hybrid.picture import draw
 from solvers.hybrid.price import price_of
@@ -146,6 +147,12 @@ class Hybrid:
     ):
         if not isinstance(method, lx.AbstractLinearSolver):
             raise ValueError(f"method: expected a solver such as Jacobi(), got {method!r}")
+        decides = callable(getattr(scheduler, "decide", None)) and not isinstance(scheduler, type)
+        if scheduler is not None and not decides:
+            raise ValueError(
+                f"scheduler: expected one such as SpectralHandoff(), got {scheduler!r}"
+            )
+        expect("handover", handover, Handover, "one such as Guess()")
         self.method = method
         self.scheduler = SpectralHandoff() if scheduler is None else scheduler
         self.handover = handover
@@ -204,6 +211,7 @@ class Hybrid:
     def _plan(
         self, problem: Problem, training: Iterable[Snapshot], max_seconds: float
     ) -> HybridPlan:
+        expect("training", training, Iterable, "an iterable of snapshots, such as a RitzTraining")
         compiling = self._compile(problem, training)
         start = self.clock()
         price = price_of(

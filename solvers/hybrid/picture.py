@@ -34,9 +34,8 @@ def draw(trace: list[Look], handoff: Handoff) -> "Figure":
     left.plot(seconds, seconds / 4, "--", color="#7f7f7f", label="a quarter of the seconds charged")
     left.set(ylabel="seconds of relaxation to come", title="Price of handing over now")
     rows = [np.abs(look.amplitudes[:SHOWN]) for look in trace]
-    amplitudes = np.array(rows).reshape(len(trace), -1)
-    colours = np.linspace(0, 0.85, max(amplitudes.shape[1], 1))
-    for k, values in enumerate(amplitudes.T):
+    colours = np.linspace(0, 0.85, SHOWN)
+    for k, values in enumerate(zip(*rows, strict=True)):
         # Grey levels and widths, so that it prints.
         colour = str(colours[k])
         right.plot(seconds, values, color=colour, linewidth=2.2 - 0.3 * k, label=f"mode {k + 1}")

@@ -15,6 +15,7 @@ STIRRING = 0.5
 # Share of the seconds of relaxing from zero that training may lose.
 STAKE = 0.25
 INTERRUPTED = "interrupted by the user"
+NOTHING_CAME = "training: expected at least one snapshot, it gave none"
 
 
 class Handoff(NamedTuple):
@@ -73,7 +74,7 @@ class FixedHandoff:
     def decide(self, session: Session) -> Handoff:
         last, reason = self._watch(session)
         if last is None:
-            raise ValueError("training: it gave no snapshot")
+            raise ValueError(NOTHING_CAME)
         look, guess = session.look(last)
         return Handoff(last.step, session.seconds, reason, look.remaining_seconds, guess, last)
 
@@ -122,8 +123,9 @@ class SpectralHandoff:
     when R is no longer falling and the smooth modes of the last five looks scatter by more than
     half of their size, and again not before t has doubled: if R is then t/4 or less it is handed
     over. There is no training where relaxing from zero costs less than `least_steps` steps and the
-    cool-down; one that does not say how long a step takes is timed for a chunk. A guess dearer than
-    zero is not used.
+    cool-down; one that does not say how long a step takes is timed for a chunk, and what that gave
+    is looked at. So is the last snapshot of a training that ends, be it of step 0: a network that
+    there was before. A guess dearer than zero is not used.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
@@ -159,26 +161,28 @@ class SpectralHandoff:
         remaining = best.look.remaining_seconds
         if remaining >= session.zero.seconds:
             reason += f"; that is no better than zero ({session.zero.seconds:.3g} s), so zero it is"
-            return Handoff(best.look.step, session.seconds, reason, session.zero.seconds, None)
+            return Handoff(0, session.seconds, reason, session.zero.seconds, None)
         step, seconds, count = best.look.step, session.seconds, best.look.combined
         return Handoff(step, seconds, reason, remaining, best.guess, best.snapshot, count)
 
     def _watch(self, session: Session) -> tuple[_Candidate | None, int, str]:
         """Train until it is enough: the best snapshot, the last step, the reason."""
         best: _Candidate | None = None
+        unseen: Snapshot | None = None
         step, gained_at, calm_until = 0, 0.0, 0.0
         try:
             for snapshot in session.snapshots():
-                step = snapshot.step
+                step, unseen = snapshot.step, snapshot
                 if step == 0:
                     continue
                 if best is None:
                     refusal = self._refuse(session, snapshot.seconds / step)
                     if refusal is not None:
-                        return None, 0, refusal
+                        found = self._last(session, None, unseen)
+                        return found and found._replace(is_calm=True), 0, refusal
                 if not session.is_due(snapshot):
                     continue
-                look, guess = session.look(snapshot, combine=self.combine)
+                (look, guess), unseen = session.look(snapshot, combine=self.combine), None
                 now = session.seconds
                 if best is None or look.remaining_seconds < best.look.remaining_seconds:
                     best, gained_at = _Candidate(look, guess, snapshot), now
@@ -195,7 +199,21 @@ class SpectralHandoff:
         except KeyboardInterrupt:
             session.is_interrupted = True
             return best, step, INTERRUPTED
-        return best, step, "the training ended"
+        if best is None and unseen is None:
+            raise ValueError(NOTHING_CAME)
+        return self._last(session, best, unseen), step, "the training ended"
+
+    def _last(
+        self, session: Session, best: _Candidate | None, unseen: Snapshot | None
+    ) -> _Candidate | None:
+        """The better of `best` and a snapshot that is paid for, if it may be worth a look."""
+        # Planning has looked, too.
+        if unseen is None or session.zero.seconds <= session.planning_seconds:
+            return best
+        look, guess = session.look(unseen, combine=self.combine)
+        if best is not None and look.remaining_seconds >= best.look.remaining_seconds:
+            return best
+        return _Candidate(look, guess, unseen, is_calm=unseen.step == 0)
 
     def _is_stirred(self, session: Session) -> bool:
         return self._cools(session) and session.scatter > STIRRING

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from solvers.grid import expect
 from solvers.hybrid.handover import Guess, Handover
 from solvers.hybrid.price import MOST_GUESSES, Price, RelaxationPrice, Seen, TimedPrice
 from solvers.hybrid.timing import Clock
@@ -84,6 +85,7 @@ class Session:
     def snapshots(self) -> Iterator[Snapshot]:
         """Train on; each snapshot is charged as it comes."""
         for snapshot in self._training:
+            expect("training", snapshot, Snapshot, "Snapshots in it")
             self._chunk_seconds = snapshot.seconds - self.training_seconds
             self.training_seconds = snapshot.seconds
             yield snapshot

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import as_count, as_number
+from solvers.grid import as_count, as_number, expect
 from solvers.iteration import AbstractIteration, Operator, stopping
 from solvers.multigrid.accuracy import discretization_error
 from solvers.multigrid.blocks import Blocks, join, split
@@ -25,6 +25,7 @@ from solvers.multigrid.cycle import (
 )
 from solvers.multigrid.hierarchy import Hierarchy, build, finest_level
 from solvers.multigrid.level import Level
+from solvers.multigrid.smoothing import SMOOTHERS
 from solvers.operators import EllipticOperator
 
 
@@ -135,6 +136,9 @@ class Multigrid(AbstractIteration):
             raise ValueError(f"cycle: expected a member of Cycle, got {cycle!r}")
         self.cycle = cycle
         self.pre, self.post = as_count("pre", pre), as_count("post", post)
+        if smoother is not None:
+            expect("smoother", smoother, SMOOTHERS, "Jacobi, red-black GaussSeidel, Chebyshev or "
+                   "LineRelaxation")  # fmt: skip
         self.smoother = smoother
         self.full = bool(full)
         if error_fraction is not None:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.grid import expect
 from solvers.multigrid import fourier
 from solvers.multigrid.hierarchy import stages
 from solvers.multigrid.multigrid import Multigrid
@@ -50,6 +51,7 @@ def predict_factor(operator: EllipticOperator, method: Multigrid) -> jax.Array:
         >>> print(f"{predict_factor(EllipticOperator(Grid((512, 512))), Multigrid()):.3f}")
         0.045
     """
+    expect("operator", operator, EllipticOperator, "an EllipticOperator, as problem.operator is")
     if not isinstance(method, Multigrid):
         raise ValueError(f"method: expected a Multigrid, got {method!r}")
     plan, _ = stages(operator, all_axes=coarsens_all_axes(method.smoother))

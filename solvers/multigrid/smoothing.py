@@ -165,6 +165,9 @@ def default_over_relaxation(is_full: bool) -> float:
     return OVER_RELAXATION if is_full else 1.0
 
 
+SMOOTHERS = Jacobi | GaussSeidel | Chebyshev | LineRelaxation
+
+
 def best_damping(ndim: int, smoother: Jacobi) -> Any:
     """The damping of a Jacobi smoother, by default the one that smooths best, 2d/(2d + 1)."""
     return 2 * ndim / (2 * ndim + 1) if smoother.damping is None else smoother.damping

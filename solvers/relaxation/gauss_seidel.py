@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import Grid, as_count, as_number, is_traced
+from solvers.grid import Grid, as_count, as_number, expect, is_traced
 from solvers.iteration import AbstractIteration, Operator, stopping
 from solvers.operators import EllipticOperator
 from solvers.relaxation.lexicographic import solve_triangle
@@ -151,6 +151,7 @@ def optimal_over_relaxation(operator: EllipticOperator) -> float:
         >>> print(round(optimal_over_relaxation(EllipticOperator(Grid(100))), 3))
         1.939
     """
+    expect("operator", operator, EllipticOperator, "an EllipticOperator, as problem.operator is")
     if not operator.is_constant or any(map(is_traced, jax.tree.leaves(operator))):
         raise ValueError("operator: expected constant coefficients with known values")
     if operator.is_singular:

@@ -63,6 +63,8 @@ def test_deviation_draws_everything_alike() -> None:
     [
         ({"inputs": 0}, "inputs: expected a positive integer, got 0"),
         ({"widths": ()}, "widths: expected at least one"),
+        ({"widths": 8}, "widths: expected a sequence"),
+        ({"activation": "tanh"}, "activation: expected a function"),
         ({"widths": (8, 2.5)}, "widths: expected a positive integer, got 2.5"),
         ({"frequency": -1.0}, "frequency: expected a positive number, got -1.0"),
         ({"deviation": float("nan")}, "deviation: expected a positive number, got nan"),

@@ -318,6 +318,14 @@ def test_refuses_counts(options: dict) -> None:
         RitzTraining(PROBLEM, network(), **options)
 
 
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "adam"}, {"boundary": "hard"}, {"problem": Grid(8)}, {"model": None}]
+)
+def test_refuses_what_is_no_such_thing(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))}: expected"):
+        RitzTraining(**{"problem": PROBLEM, "model": network()} | options)
+
+
 @pytest.mark.parametrize("decay", [0.0, 1.0, "much"])
 def test_refuses_decays(decay: Any) -> None:
     with pytest.raises(ValueError, match="average: expected"):

@@ -173,10 +173,11 @@ def test_neighbours_wrap_or_end_in_zeros() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"grid": (3, 4)}, "grid: expected a Grid"),
         ({"diffusion": 0.0}, "diffusion: expected a positive finite number"),
         ({"diffusion": -1.0}, "diffusion: expected a positive"),
         ({"diffusion": np.nan}, "diffusion: expected a positive"),
-        ({"diffusion": (1.0,)}, "diffusion: expected 2 numbers, got 1"),
+        ({"diffusion": (1.0,)}, "diffusion: expected one number for each of 2 axes, .* of 1"),
         ({"diffusion": (1.0, -2.0)}, "diffusion: expected a positive"),
         ({"diffusion": np.ones((3, 4))}, "diffusion: expected shape"),
         ({"diffusion": lambda x, y: x}, r"diffusion: .* got 0.0 at index \(0, 0\)"),
@@ -189,4 +190,4 @@ def test_neighbours_wrap_or_end_in_zeros() -> None:
 )
 def test_bad_coefficients_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        EllipticOperator(Grid((4, 4)), **arguments)
+        EllipticOperator(**{"grid": Grid((4, 4))} | arguments)

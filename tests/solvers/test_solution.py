@@ -1,5 +1,6 @@
 """The front door: picking, checking, failing in words, and what a solution can do."""
 
+import pickle
 import traceback
 from typing import Any
 
@@ -56,6 +57,25 @@ def test_a_nan_is_no_success_of_lineaxs_solvers_either() -> None:
 
 
 # Failing
+
+
+@pytest.mark.parametrize("method", [ConjugateGradient(), Jacobi(), FastDiagonalization()])
+def test_a_nan_gives_no_field_of_zeros(method: Any) -> None:
+    """Where errors cannot be raised, as under jit."""
+
+    @jax.jit
+    def run(f: jax.Array) -> jax.Array:
+        return solve(Poisson(Grid(8), f), method, throw=False).field
+
+    assert jnp.isnan(run(jnp.ones(9).at[3].set(jnp.nan))[1:-1]).all()
+
+
+def test_a_failure_passes_from_one_process_to_another() -> None:
+    with pytest.raises(SolveError) as caught:
+        solve(PROBLEM, Jacobi(max_steps=3))
+    there = pickle.loads(pickle.dumps(caught.value))
+    assert str(there) == str(caught.value)
+    np.testing.assert_array_equal(there.solution.field, caught.value.solution.field)
 
 
 def test_a_failure_is_short_says_how_far_it_came_and_keeps_the_solution() -> None:

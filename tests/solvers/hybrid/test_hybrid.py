@@ -11,12 +11,14 @@ import pytest
 
 from solvers import (
     FixedHandoff,
+    Galerkin,
     Grid,
     Hybrid,
     Jacobi,
     Reason,
     SolveError,
     SpectralHandoff,
+    advise,
     gallery,
     solve,
 )
@@ -146,13 +148,40 @@ def test_it_hands_over_the_best_snapshot_after_no_gain(session_of: Any) -> None:
     assert handoff.seconds == pytest.approx(0.4)  # half of it without a gain
 
 
+def test_the_last_snapshot_is_looked_at(session_of: Any) -> None:
+    """It was skipped where it came sooner after the one before than a look takes."""
+    session = session_of(training_of([9.0, 5.0, 0.01], seconds=0.001))
+    session._clock = Clock(tick=0.1)
+    handoff = SpectralHandoff(least_steps=0).decide(session)
+    assert handoff.step == 100
+    assert "the training ended" in handoff.reason
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_network_that_there_was_before_is_looked_at(step: int) -> None:
+    """At step 0 it was passed over, and at 1 its pace promised too long a training."""
+    stream = [Snapshot(step, 1.0 * step, lambda grid: EXACT)]
+    hybrid = Hybrid(Jacobi(rtol=1e-6)).solve(PROBLEM, stream)
+    assert hybrid.handoff.step == step
+    assert hybrid.solution.num_steps == 0
+
+
+def test_a_decision_without_a_look_is_drawn() -> None:
+    class Slow(list[Snapshot]):
+        step_seconds = 3600.0
+
+    plan = Hybrid(Jacobi(rtol=1e-4)).plan(PROBLEM, Slow([Snapshot(1, 3600.0, lambda grid: EXACT)]))
+    assert plan.trace == []
+    assert plan.plot().axes[0].get_title() == "Price of handing over now"
+
+
 def test_it_does_not_train_where_zero_is_cheaper_than_the_least_training(session_of: Any) -> None:
     session = session_of(training_of([9.0, 5.0, 0.001]), zero=0.4)  # 250 steps cost 0.5 s
     handoff = SpectralHandoff().decide(session)
     assert (handoff.step, handoff.initial) == (0, None)
     assert "no training" in handoff.reason
     assert handoff.seconds == pytest.approx(0.1)  # the one chunk that timed it is charged
-    assert session.trace == []
+    assert [look.step for look in session.trace] == [50]  # what is paid for is looked at
 
 
 def test_it_stakes_a_quarter_of_zero_on_a_training_that_promises_nothing(session_of: Any) -> None:
@@ -288,6 +317,13 @@ def test_an_empty_training_is_an_error(session_of: Any) -> None:
         (lambda: SpectralHandoff(target=2.0), "target"),
         (lambda: SpectralHandoff(least_steps=-1), "least_steps"),
         (lambda: Hybrid("jacobi"), "method"),  # type: ignore
+        (lambda: Hybrid(Jacobi(), "spectral"), "scheduler"),  # type: ignore
+        (lambda: Hybrid(Jacobi(), SpectralHandoff), "scheduler"),  # type: ignore
+        (lambda: Hybrid(Jacobi(), handover=Galerkin), "handover"),  # type: ignore
+        (lambda: Hybrid(Jacobi()).solve(PROBLEM, None), "training"),  # type: ignore
+        (lambda: Hybrid(Jacobi()).solve(PROBLEM, []), "training"),
+        (lambda: Hybrid(Jacobi()).solve(PROBLEM, [EXACT]), "training"),  # type: ignore
+        (lambda: advise(PROBLEM.grid), "problem"),  # type: ignore
     ],
 )
 def test_impossible_arguments_are_named(make: Any, name: str) -> None:

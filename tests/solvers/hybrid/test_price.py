@@ -1,5 +1,7 @@
 """The price of a guess against what relaxing from it really takes."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from solvers import (
     Grid,
     Jacobi,
     LineRelaxation,
+    Multigrid,
     Poisson,
     gallery,
     solve,
@@ -70,7 +73,7 @@ def test_predicted_steps_to_an_error_from_a_guess_with_smooth_and_rough_error(ca
     scale = float(jnp.max(jnp.abs(goal)))
     u, taken = guess, 0
     while float(jnp.max(jnp.abs(u - goal))) > target * scale:
-        u = run_steps(problem, method, 10, u)
+        u, _ = run_steps(problem, method, 10, u)
         taken += 10
     # The rest beyond the smooth modes is bounded, not followed: the price may be dear, never cheap.
     assert 0.85 * taken - 20 <= predicted <= 1.3 * taken + 20
@@ -187,15 +190,24 @@ def test_a_machine_that_stands_still_does_not_make_a_measurement_endless(
     """Calls without steps that take an hour, where 10 ms and 10 µs a step is right."""
     now, asked = 0.0, []
 
-    def run_steps(problem: Poisson, method: Jacobi, steps: int, u: jax.Array) -> None:
+    def run_steps(
+        problem: Poisson, method: Jacobi, steps: int, u: jax.Array
+    ) -> tuple[jax.Array, int]:
         nonlocal now
         now += 0.01 + 1e-5 * steps + (3600 if steps == 0 else 0)
         asked.append(steps)
+        return u, steps
 
     monkeypatch.setattr("solvers.hybrid.timing.run_steps", run_steps)
     measured = measure_step(gallery.published(32).problem, Jacobi(), lambda: now)
     assert max(asked) < 10**6
     assert measured.seconds == pytest.approx(1e-5, rel=0.1)
+
+
+def test_a_method_that_is_exact_at_once_is_timed_by_the_steps_it_takes() -> None:
+    """One cycle solves a grid of one level: more were asked for, and counted."""
+    measured = measure_step(Poisson(Grid(64), 1.0), Multigrid(), time.perf_counter)
+    assert measured.seconds > 1e-7
 
 
 def test_another_target_compiles_nothing(caplog: pytest.LogCaptureFixture) -> None:
