@@ -223,6 +223,11 @@ def smoothed(problem: Problem, field: Any) -> Any:
     return apply(_smooth, problem, field)
 
 
+def smoothing_factor(mu: Any) -> Any:
+    """What `smoothed` multiplies an error by in the mode that undamped Jacobi multiplies by μ."""
+    return ((1 + mu) / 2) ** SMOOTHING_SWEEPS
+
+
 def _smooth(problem: Poisson, field: Any) -> jax.Array:
     method, operator, b = Jacobi(0.5), problem.operator, problem.rhs
     setup = method.prepare(operator)

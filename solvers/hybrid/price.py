@@ -13,7 +13,7 @@ import numpy as np
 
 from solvers.compiler import apart
 from solvers.hybrid.combining import DOUBLINGS, best_coefficients, least_doublings
-from solvers.hybrid.handover import smoothed
+from solvers.hybrid.handover import smoothed, smoothing_factor
 from solvers.hybrid.smooth_modes import SmoothModes, root_of_squares, smooth_modes
 from solvers.hybrid.timing import Clock, is_first_call, step_time, zero_guess
 from solvers.iteration import has_succeeded, with_budget
@@ -109,10 +109,12 @@ class RelaxationPrice:
         self._zero_seen = Seen(self._zero, jnp.asarray(error), jnp.asarray(error[0]))
 
     def _see_zero(self) -> None:
-        self.zero = self.remaining(self._zero)
+        steps, error, _, _, rest = self._look(self._zero)
+        self.zero = self._price_of(steps, error)
         # In its roughest modes, which are as slow as the smoothest, zero is as wrong as can be.
-        *_, seen, rest = self._look(smoothed(self._problem, self._zero))
-        self._zero_seen = seen._replace(rest=rest)
+        factor = smoothing_factor(np.asarray(self._modes.mu))
+        error = jnp.asarray(factor * np.asarray(error))
+        self._zero_seen = Seen(smoothed(self._problem, self._zero), error, rest)
 
     def remaining(self, u: jax.Array) -> Price:
         """Price of the smoothed guess `u`, shape `grid.shape`.
