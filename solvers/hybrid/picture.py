@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from solvers.hybrid.scheduler import Handoff
+from solvers.hybrid.scheduler import SPENT, Handoff
 from solvers.hybrid.session import Look
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ def draw(trace: list[Look], handoff: Handoff) -> "Figure":
 
     Args:
         trace: the looks.
-        handoff: the decision, a vertical line; where the price is a quarter of what has been spent
-            it is worth handing over, which is the dashed line.
+        handoff: the decision, a vertical line; below the dashed line the pace at which the price
+            falls decides whether it is worth going on.
 
     Returns:
         a figure of two panels; `figure.savefig(path)` writes it.
@@ -31,7 +31,8 @@ def draw(trace: list[Look], handoff: Handoff) -> "Figure":
     seconds = np.array([look.seconds for look in trace])
     remaining = np.array([look.remaining_seconds for look in trace])
     left.plot(seconds, remaining, "o-", color="#D55E00", markersize=3, label="remaining, R")
-    left.plot(seconds, seconds / 4, "--", color="#7f7f7f", label="a quarter of the seconds charged")
+    label = "two thirds of the seconds charged"
+    left.plot(seconds, SPENT * seconds, "--", color="#7f7f7f", label=label)
     left.set(ylabel="seconds of relaxation to come", title="Price of handing over now")
     rows = [np.abs(look.amplitudes[:SHOWN]) for look in trace]
     colours = np.linspace(0, 0.85, SHOWN)

@@ -14,6 +14,8 @@ COOL_DOWN_STEPS = 250
 STIRRING = 0.5
 # Share of the seconds of relaxing from zero that training may lose.
 STAKE = 0.25
+# Of the seconds spent, from where on the pace at which the price falls is trusted.
+SPENT = 2 / 3
 INTERRUPTED = "interrupted by the user"
 NOTHING_CAME = "training: expected at least one snapshot, it gave none"
 
@@ -108,7 +110,8 @@ class SpectralHandoff:
     R is the price of handing over the best snapshot so far, t what has been charged. Hand over
 
     - when R, but for what a call costs anyway, is less than another chunk and a look take;
-    - when R ≤ t/4, unless another stretch like the last would lower R by more than it takes;
+    - when R ≤ 2t/3, unless at the pace of the later half another chunk and a look would lower R by
+      more than they take;
     - when R has not fallen for min(R, t)/2;
     - once t is a quarter of what relaxing from zero costs, unless the pace at which R falls
       promises to beat that.
@@ -241,8 +244,13 @@ class SpectralHandoff:
             return f"the limit of {session.max_seconds:.3g} s leaves no more for training"
         if remaining - session.call_seconds <= session.least_wait:
             return f"{remaining:.3g} s remain, less than another chunk and a look would take"
-        if remaining <= now / 4 and not _is_gaining(session.trace):
-            return f"{remaining:.3g} s remain, at most a quarter of the {now:.3g} s spent"
+        wait, tau = session.least_wait, _time_constant(session.trace)
+        saved = (remaining - session.call_seconds) * -math.expm1(-wait / tau)
+        if remaining <= SPENT * now and saved <= wait:
+            return (
+                f"{remaining:.3g} s remain, of which another chunk and a look would save "
+                f"{saved:.3g} s in {wait:.3g} s"
+            )
         if waited >= min(remaining, now) / 2 > 0 and math.isfinite(remaining):
             return f"{remaining:.3g} s remain, and training takes longer than it saves"
         if now >= STAKE * zero and now + _still_needed(session.trace) >= zero:
@@ -259,22 +267,18 @@ def _still_needed(trace: list[Look]) -> float:
     Over the later half of the time R fell as e^(−t/τ). It is worth waiting until R is τ, which
     takes τ ln(R/τ), and then relaxing takes τ.
     """
+    low, tau = _best(trace), _time_constant(trace)
+    return tau * (1 + math.log(low / tau)) if low > tau else low
+
+
+def _time_constant(trace: list[Look]) -> float:
+    """The τ with which the price fell as e^(−t/τ) over the later half of the time, or infinity."""
     now = trace[-1].seconds
     index = next(i for i, look in enumerate(trace) if 2 * look.seconds >= now)
     low, high = _best(trace), _best(trace[: index + 1])
     if not 0 < low < high or math.isinf(high):
-        return low
-    tau = (now - trace[index].seconds) / math.log(high / low)
-    return tau * (1 + math.log(low / tau)) if low > tau else low
-
-
-def _is_gaining(trace: list[Look]) -> bool:
-    """Whether another stretch like the last would lower the price by more than it takes."""
-    if len(trace) < 2:
-        return False
-    *_, before, last = trace
-    low, high = _best(trace), _best(trace[:-1])
-    return 0 < low < high and low * (1 - low / high) > last.seconds - before.seconds
+        return math.inf
+    return (now - trace[index].seconds) / math.log(high / low)
 
 
 def _best(trace: list[Look]) -> float:
