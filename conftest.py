@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
@@ -26,10 +27,26 @@ settings.load_profile("ritzrelax")
 FOLDERS_THAT_TRAIN = {"nets", "benchmarks", "examples"}
 
 
+# A process may map 65 530 pieces of memory on Linux, of which a compiled program takes nine: where
+# there are no more of them, XLA crashes.
+MOST_MAPS = 20_000
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Run a test, with its fixtures of every scope, under strict dtype promotion."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Run a test, with its fixtures of every scope, under strict dtype promotion.
+
+    Between files compiled programs are dropped where there are too many.
+    """
     folders = set(item.path.relative_to(item.config.rootpath).parts)
     promotion = "standard" if folders & FOLDERS_THAT_TRAIN else "strict"
     with jax.numpy_dtype_promotion(promotion):
-        return (yield)
+        result = yield
+    if nextitem is not None and nextitem.path != item.path and _maps() > MOST_MAPS:
+        jax.clear_caches()
+    return result
+
+
+def _maps() -> int:
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from solvers.grid import refuse
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.multigrid.multigrid import Multigrid
-from solvers.placement import Placed, on, placed
+from solvers.placement import Placed, apply, on, placed
 from solvers.problems import Poisson
 
 
@@ -90,14 +90,9 @@ def _field(problem: Poisson, u: jax.Array) -> jax.Array:
 def _run(function: Any, problem: Any, *arguments: Any) -> tuple[Any, ...]:
     """Compile and run where the problem is; on a mesh, what comes of it stays there."""
     if not isinstance(problem, Placed):
-        return _compiled(function, problem, arguments)
+        return apply(function, problem, *arguments)
     with on(problem.mesh):
         return _compiled_on_mesh(function, problem, arguments)
-
-
-@eqx.filter_jit
-def _compiled(function: Any, problem: Poisson, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return function(problem, *arguments)
 
 
 @eqx.filter_jit
