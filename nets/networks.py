@@ -294,3 +294,17 @@ def _scale(name: str, value: Any) -> float:
     if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"{name}: expected a positive number, got {value!r}")
     return float(value)
+
+
+def check_network(network: PureNetwork, params: Any, size: int) -> None:
+    """Raise a `ValueError` for one that does not map (N, size) to (N,)."""
+    points = jax.ShapeDtypeStruct((3, size), precision(params))
+    try:
+        result = jax.eval_shape(network, params, points)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"model: expected {size} inputs (one for each axis, two for a periodic one), "
+            f"but it does not map (3, {size}) to (3,): {error}"
+        ) from error
+    if getattr(result, "shape", None) != (3,):
+        raise ValueError(f"model: expected to map (3, {size}) to (3,), got {result}")

@@ -19,7 +19,7 @@ from nets.boundaries import BoundaryTreatment, HardBoundary
 from nets.descent import Descent, Position
 from nets.evaluation import Evaluation
 from nets.networks import (
-    PureNetwork,
+    check_network,
     precision,
     same_but_for_params,
     split_features,
@@ -152,7 +152,7 @@ class RitzTraining:
         self._model = model
         self._network, params = split_network(model)
         dtype = precision(params)
-        _check_network(self._network, params, input_size(problem.grid))
+        check_network(self._network, params, input_size(problem.grid))
         self._refinements = _as_refinements(refinements)
         self._descent = Descent(
             self._network, optax.with_extra_args_support(optimizer), _as_decay(average)
@@ -387,16 +387,3 @@ def _as_decay(value: float | None) -> float | None:
     return float(
         as_number("average", value, lambda d: (d <= 0) | (d >= 1), "a decay between 0 and 1")
     )
-
-
-def _check_network(network: PureNetwork, params: Any, size: int) -> None:
-    points = jax.ShapeDtypeStruct((3, size), precision(params))
-    try:
-        result = jax.eval_shape(network, params, points)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"model: expected {size} inputs (one for each axis, two for a periodic one), "
-            f"but it does not map (3, {size}) to (3,): {error}"
-        ) from error
-    if getattr(result, "shape", None) != (3,):
-        raise ValueError(f"model: expected to map (3, {size}) to (3,), got {result}")

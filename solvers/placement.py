@@ -198,6 +198,27 @@ def apply(function: Callable[..., Any], problem: Any, *arguments: Any) -> Any:
         return _applied_on_mesh(function, problem, arguments)
 
 
+def kept(function: Callable[..., tuple[Any, ...]], tree: Placed[Any], *arguments: Any) -> Any:
+    """Compile function(tree, *arguments) and run it on the mesh; each of its results stays there.
+
+    Other than by `apply`, whatever shapes there are in the results: a `Placed` for each.
+    """
+    with on(tree.mesh):
+        return _kept(function, tree, arguments)
+
+
+@eqx.filter_jit
+def _kept(
+    function: Callable[..., tuple[Any, ...]], tree: Placed[Any], arguments: tuple[Any, ...]
+) -> tuple[Placed[Any], ...]:
+    found = function(tree.inside(), *map(_entered, arguments))
+    return tuple(placed(x, tree.mesh) for x in found)
+
+
+def _entered(x: Any) -> Any:
+    return x.inside() if isinstance(x, Placed) else x
+
+
 @eqx.filter_jit
 def _applied(function: Callable[..., Any], problem: Any, arguments: tuple[Any, ...]) -> Any:
     return function(problem, *arguments)
@@ -209,14 +230,11 @@ def _applied_on_mesh(
 ) -> Any:
     grid = like(problem).grid
 
-    def entered(x: Any) -> Any:
-        return x.inside() if isinstance(x, Placed) else x
-
     def left(x: Any) -> Any:
         is_on_grid = jnp.shape(x)[-grid.ndim :] in (grid.shape, grid.full_shape)
         return placed(x, problem.mesh) if is_on_grid else whole(x)
 
-    inner = jax.tree.map(entered, arguments, is_leaf=lambda x: isinstance(x, Placed))
+    inner = jax.tree.map(_entered, arguments, is_leaf=lambda x: isinstance(x, Placed))
     found, static = eqx.partition(function(problem.inside(), *inner), eqx.is_array)
     return eqx.combine(jax.tree.map(left, found), static, is_leaf=lambda x: isinstance(x, Placed))
 

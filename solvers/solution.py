@@ -10,7 +10,8 @@ import numpy as np
 
 from solvers.differences import derivative, face_flux
 from solvers.direct import FastDiagonalization
-from solvers.grid import Grid, is_traced
+from solvers.failures import explain_failure, slowness, with_prediction
+from solvers.grid import Grid, expect, is_traced
 from solvers.implicit import linear_solve
 from solvers.iteration import (
     Reason,
@@ -21,11 +22,9 @@ from solvers.iteration import (
     residual_stats,
 )
 from solvers.krylov import ConjugateGradient
-from solvers.multigrid.multigrid import Multigrid
-from solvers.multigrid.prediction import predict_factor
 from solvers.operators import EllipticOperator
 from solvers.pairs import shifted_rest
-from solvers.placement import Placed, on, placed, whole
+from solvers.placement import Placed, kept, on, placed, whole
 from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
 from solvers.stepping import initial_guess
@@ -122,14 +121,8 @@ class Solution(eqx.Module):
         return (
             f"{self.method}: {int(self.num_steps)} steps, "
             f"residual {norms[0]:.2e} → {norms[-1]:.2e}. "
-            f"{message(self.reason)}{_slowness(self.stats)}"
+            f"{message(self.reason)}{slowness(self.stats)}"
         )
-
-
-# Statistics that `Solution` has as attributes.
-_SHOWN = {"num_steps", "max_steps", "reason", "residual_norms", "residual_steps", "low"}
-# A cycle that reduces the residual by less than this is held against the prediction.
-SLOW = 0.2
 
 
 class SolveError(RuntimeError):
@@ -142,6 +135,10 @@ class SolveError(RuntimeError):
     def __reduce__(self) -> tuple[Any, ...]:
         """From one process to another, as a pool does."""
         return type(self), (str(self), self.solution)
+
+
+# Statistics that `Solution` has as attributes.
+_SHOWN = {"num_steps", "max_steps", "reason", "residual_norms", "residual_steps", "low"}
 
 
 @overload
@@ -193,8 +190,7 @@ def solve(
         raise ValueError(f"problem: expected a Poisson, got {type(problem).__name__}")
     operator, b = problem.operator, problem.rhs
     method = _pick(operator) if method is None else method
-    if not isinstance(method, lx.AbstractLinearSolver):
-        raise ValueError(f"method: expected a solver such as Jacobi(), got {method!r}")
+    expect("method", method, lx.AbstractLinearSolver, "a solver such as Jacobi()")
     guess = initial_guess(problem, method, initial)
     options = {} if guess is None else {"y0": guess}
     excess, balances = _balance(operator, b)
@@ -207,7 +203,7 @@ def solve(
         b = b - jnp.mean(b)
     solved = linear_solve(operator, b, method, options)
     solution = _assemble(problem, method, b, options, solved, excess, balances)
-    solution = _with_prediction(solution, method)
+    solution = with_prediction(solution, method)
     failed = ~has_succeeded(solution.reason)
     if not throw:
         return solution
@@ -248,17 +244,18 @@ class PlacedSolution(eqx.Module):
     def grid(self) -> Grid:
         return self.parts.like[3].grid
 
-    def gradient(self) -> Placed[tuple[jax.Array, ...]]:
+    def gradient(self) -> tuple[Placed[jax.Array], ...]:
         """`Solution.gradient`, on the mesh."""
-        return _from_parts(self, Solution.gradient)
+        return kept(_view, self.parts, self.rest, Solution.gradient)
 
-    def flux(self) -> Placed[tuple[jax.Array, ...]]:
+    def flux(self) -> tuple[Placed[jax.Array], ...]:
         """`Solution.flux`, on the mesh."""
-        return _from_parts(self, Solution.flux)
+        return kept(_view, self.parts, self.rest, Solution.flux)
 
     def evaluate(self, *points: Any) -> jax.Array:
         """`Solution.evaluate`: each device looks up what lies with it, and gets the others'."""
-        return _from_parts(self, Solution.evaluate, *points)
+        with on(self.parts.mesh):
+            return _evaluated(self, points)
 
     def collect(self) -> Solution:
         """The solution with whole arrays, in every process."""
@@ -280,16 +277,13 @@ def _with_parts(solution: Solution, *parts: Any) -> Solution:
     )
 
 
-def _from_parts(solution: PlacedSolution, method: Any, *points: Any) -> Any:
-    """What a method of `Solution` gives, worked out on the mesh; of points, whole."""
-    with on(solution.parts.mesh):
-        return _computed(solution, method, points)
+def _view(parts: tuple[Any, ...], rest: Solution, method: Any) -> tuple[jax.Array, ...]:
+    return method(_with_parts(rest, *parts))
 
 
 @eqx.filter_jit
-def _computed(solution: PlacedSolution, method: Any, points: tuple[Any, ...]) -> Any:
-    found = method(_with_parts(solution.rest, *solution.parts.inside()), *points)
-    return whole(found) if points else placed(found, solution.parts.mesh)
+def _evaluated(solution: PlacedSolution, points: tuple[Any, ...]) -> jax.Array:
+    return whole(_with_parts(solution.rest, *solution.parts.inside()).evaluate(*points))
 
 
 def _solve_placed(
@@ -367,33 +361,6 @@ def _assemble(
     )
 
 
-def _with_prediction(solution: Solution, method: Any) -> Solution:
-    """Hold a slow multigrid cycle against the prediction, where numbers are known."""
-    factor = solution.stats.get("factor")
-    if factor is None or is_traced(factor):
-        return solution
-    # Steps at the rounding error, where nothing falls, say nothing about the cycle.
-    is_slow = isinstance(method, Multigrid) and bool(
-        (factor > SLOW) & (solution.reason != Reason.stagnated)
-    )
-    predicted = predict_factor(solution.operator, method) if is_slow else jnp.nan
-    stats = solution.stats | {"predicted_factor": jnp.asarray(predicted, factor.dtype)}
-    return eqx.tree_at(lambda s: s.stats, solution, stats)
-
-
-def _slowness(stats: dict[str, Any]) -> str:
-    """Words for a cycle that needs more than twice the steps that were predicted."""
-    names = "factor", "predicted_factor"
-    measured, predicted = (float(stats.get(name, np.nan)) for name in names)
-    if not 0 < predicted < 1 or np.log(measured) < 0.5 * np.log(predicted):
-        return ""
-    return (
-        f" The residual falls by {measured:.2f} a cycle where {predicted:.2f} was predicted: do "
-        "coefficients jump or differ by direction? ConjugateGradient(preconditioner=Multigrid()) "
-        "or another smoother may help."
-    )
-
-
 def _statistics(
     operator: EllipticOperator, b: jax.Array, options: dict[str, Any], solved: Any
 ) -> dict[str, Any]:
@@ -407,19 +374,3 @@ def _statistics(
     reason = Reason.where(is_finite[1], reason_of(solved.result), Reason.singular)
     reason = Reason.where(is_finite[0], reason, Reason.nonfinite_input)
     return found | {"num_steps": num_steps, "reason": reason}
-
-
-def explain_failure(solution: Solution, method: Any, b: jax.Array) -> str:
-    """Say how far the solve came, and how long it would have taken."""
-    steps, norms = solution.history()
-    scale = float(solution.grid.norm(b))
-    text = f"{solution.method} failed after {int(solution.num_steps)} steps"
-    if np.isfinite(norms[-1]) and 0 < scale < np.inf:
-        text += f" at a relative residual of {norms[-1] / scale:.2e}"
-        rtol = float(getattr(method, "rtol", 0))
-        falls = len(steps) > 1 and 0 < norms[-1] < norms[-2]
-        if falls and 0 < rtol * scale < norms[-1] and bool(solution.reason == Reason.max_steps):
-            rate = np.log(norms[-1] / norms[-2]) / (steps[-1] - steps[-2])
-            more = np.log(rtol * scale / norms[-1]) / rate
-            text += f" (to {rtol:.1e} about {more:.2g} more at the present rate)"
-    return f"{text}. {message(solution.reason)}{_slowness(solution.stats)}"

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from solvers.grid import refuse
+from solvers.grid import expect, refuse
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.multigrid.multigrid import Multigrid
-from solvers.placement import Placed, apply, on, placed
+from solvers.placement import Placed, apply, kept
 from solvers.problems import Poisson
 
 
@@ -45,8 +44,7 @@ def iterates(
         2 0e+00
         3 0e+00
     """
-    if not isinstance(method, AbstractIteration):
-        raise ValueError(f"method: expected an iterative one such as Jacobi(), got {method!r}")
+    expect("method", method, AbstractIteration, "an iterative one such as Jacobi()")
     if isinstance(problem, Placed):
         return _stream(problem, method, *_run(_start, problem, method, initial))
     guess = initial_guess(problem, method, initial)  # where it can be looked at
@@ -89,19 +87,8 @@ def _field(problem: Poisson, u: jax.Array) -> jax.Array:
 
 def _run(function: Any, problem: Any, *arguments: Any) -> tuple[Any, ...]:
     """Compile and run where the problem is; on a mesh, what comes of it stays there."""
-    if not isinstance(problem, Placed):
-        return apply(function, problem, *arguments)
-    with on(problem.mesh):
-        return _compiled_on_mesh(function, problem, arguments)
-
-
-@eqx.filter_jit
-def _compiled_on_mesh(
-    function: Any, problem: Placed[Poisson], arguments: tuple[Any, ...]
-) -> tuple[Any, ...]:
-    inner = [x.inside() if isinstance(x, Placed) else x for x in arguments]
-    found = function(problem.inside(), *inner)
-    return tuple(placed(x, problem.mesh) for x in found)
+    run = kept if isinstance(problem, Placed) else apply
+    return run(function, problem, *arguments)
 
 
 def initial_guess(problem: Poisson, method: Any, initial: Any) -> jax.Array | None:

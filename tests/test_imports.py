@@ -35,6 +35,7 @@ ORDER = (
     "multigrid",
     "stepping",
     "differences",
+    "failures",
     "solution",
     "order",
     "spectrum",

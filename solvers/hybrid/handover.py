@@ -14,17 +14,14 @@ from solvers.deflation import Deflated, corrected, energy_basis
 from solvers.grid import Grid, as_count
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.krylov import ConjugateGradient
+from solvers.multigrid.smoothing import SMOOTHERS
 from solvers.placement import apply, like, spread
 from solvers.problems import Poisson
-from solvers.relaxation.chebyshev import Chebyshev
-from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
-from solvers.relaxation.lines import LineRelaxation
 from solvers.snapshots import Snapshot
 from solvers.solution import Problem
 
 SMOOTHING_SWEEPS = 2
-Relaxation = Jacobi | GaussSeidel | Chebyshev | LineRelaxation
 # Gives the seconds that a step of a method takes here.
 Measure = Callable[[AbstractIteration], float]
 
@@ -200,7 +197,7 @@ class Deflation(Handover):
                 max_steps=method.max_steps,
             )
         every = self.every or 1
-        if self.every is None and isinstance(method, Relaxation):
+        if self.every is None and isinstance(method, SMOOTHERS):
             sweep, both = measure(method), measure(Deflated(method, vectors))
             every = max(round(both / sweep) - 1, 1)
         return Deflated(method, vectors, every=every)

@@ -145,8 +145,7 @@ class Hybrid:
         handover: Handover = Guess(),
         clock: Clock = time.perf_counter,
     ):
-        if not isinstance(method, lx.AbstractLinearSolver):
-            raise ValueError(f"method: expected a solver such as Jacobi(), got {method!r}")
+        expect("method", method, lx.AbstractLinearSolver, "a solver such as Jacobi()")
         decides = callable(getattr(scheduler, "decide", None)) and not isinstance(scheduler, type)
         if scheduler is not None and not decides:
             raise ValueError(

@@ -110,7 +110,7 @@ class RelaxationPrice:
 
     def _see_zero(self) -> None:
         steps, error, _, _, rest = self._look(self._zero)
-        self.zero = self._price_of(steps, error)
+        self.zero = self._priced(steps, error)
         # In its roughest modes, which are as slow as the smoothest, zero is as wrong as can be.
         factor = smoothing_factor(np.asarray(self._modes.mu))
         error = jnp.asarray(factor * np.asarray(error))
@@ -121,7 +121,7 @@ class RelaxationPrice:
 
         Cost: two applications of A and K·N multiplications, without any full transform.
         """
-        return self._price_of(*self._look(u)[:2])
+        return self._priced(*self._look(u)[:2])
 
     def combined(self, u: jax.Array, earlier: Sequence[Seen]) -> tuple[Price, jax.Array, Seen]:
         """The best of `u`, zero and up to 7 earlier guesses together: its price, it, `u` as seen.
@@ -129,9 +129,9 @@ class RelaxationPrice:
         It is the one from which the least steps remain by the smooth modes: `best_coefficients`.
         """
         steps, error, guess, seen, _ = self._look(u, [self._zero_seen, *earlier])
-        return self._price_of(steps, error), guess, seen
+        return self._priced(steps, error), guess, seen
 
-    def _price_of(self, steps: jax.Array, error: jax.Array) -> Price:
+    def _priced(self, steps: jax.Array, error: jax.Array) -> Price:
         count = float(steps)
         count = math.ceil(count) if count < ENDLESS / 2 else np.inf
         amplitudes = np.asarray(error)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
+from solvers.failures import explain_failure
 from solvers.hybrid.timing import Clock
 from solvers.iteration import HISTORY, AbstractIteration, Reason, has_succeeded, lineax_result
 from solvers.krylov import ConjugateGradient
 from solvers.placement import Placed
-from solvers.solution import PlacedSolution, Problem, SolveError, explain_failure, solve
+from solvers.solution import PlacedSolution, Problem, SolveError, solve
 
 # Solves that are predicted to take less run in one go; longer ones are looked after this often.
 UNWATCHED, ROUND = 1.0, 0.25

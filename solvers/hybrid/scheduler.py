@@ -181,11 +181,11 @@ class SpectralHandoff:
                 if best is None:
                     refusal = self._refuse(session, snapshot.seconds / step)
                     if refusal is not None:
-                        found = self._last(session, None, unseen)
-                        return found and found._replace(is_calm=True), 0, refusal
+                        return self._last(session, None, unseen), 0, refusal
                 if not session.is_due(snapshot):
                     continue
-                (look, guess), unseen = session.look(snapshot, combine=self.combine), None
+                look, guess = session.look(snapshot, combine=self.combine)
+                unseen = None
                 now = session.seconds
                 if best is None or look.remaining_seconds < best.look.remaining_seconds:
                     best, gained_at = _Candidate(look, guess, snapshot), now
@@ -216,7 +216,7 @@ class SpectralHandoff:
         look, guess = session.look(unseen, combine=self.combine)
         if best is not None and look.remaining_seconds >= best.look.remaining_seconds:
             return best
-        return _Candidate(look, guess, unseen, is_calm=unseen.step == 0)
+        return _Candidate(look, guess, unseen, is_calm=best is None)
 
     def _is_stirred(self, session: Session) -> bool:
         return self._cools(session) and session.scatter > STIRRING

@@ -132,8 +132,7 @@ class Multigrid(AbstractIteration):
         max_steps: Any = 100,
         check_every: int = 1,
     ):
-        if not isinstance(cycle, Cycle):
-            raise ValueError(f"cycle: expected a member of Cycle, got {cycle!r}")
+        expect("cycle", cycle, Cycle, "a member of Cycle")
         self.cycle = cycle
         self.pre, self.post = as_count("pre", pre), as_count("post", post)
         if smoother is not None:

@@ -52,8 +52,7 @@ def predict_factor(operator: EllipticOperator, method: Multigrid) -> jax.Array:
         0.045
     """
     expect("operator", operator, EllipticOperator, "an EllipticOperator, as problem.operator is")
-    if not isinstance(method, Multigrid):
-        raise ValueError(f"method: expected a Multigrid, got {method!r}")
+    expect("method", method, Multigrid, "a Multigrid")
     plan, _ = stages(operator, all_axes=coarsens_all_axes(method.smoother))
     worst, seen = jnp.zeros(()), set()
     couplings = np.array(operator.coupling)

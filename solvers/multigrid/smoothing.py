@@ -25,6 +25,8 @@ from solvers.relaxation.jacobi import Jacobi
 from solvers.relaxation.lines import LineRelaxation
 from solvers.tridiagonal import TridiagonalFactor, factor
 
+SMOOTHERS = Jacobi | GaussSeidel | Chebyshev | LineRelaxation
+
 
 class Relaxation(eqx.Module):
     """A relaxation on one level."""
@@ -163,9 +165,6 @@ OVER_RELAXATION = 1.15
 def default_over_relaxation(is_full: bool) -> float:
     """ω of Gauss–Seidel by colours where all axes are coarsened, and where not."""
     return OVER_RELAXATION if is_full else 1.0
-
-
-SMOOTHERS = Jacobi | GaussSeidel | Chebyshev | LineRelaxation
 
 
 def best_damping(ndim: int, smoother: Jacobi) -> Any:

@@ -190,9 +190,9 @@ def viewing() -> dict[str, Any]:
     largest: list[int] = []
     for view in views:
         seen, sizes = compiled(view, found)
-        seen = seen.collect() if isinstance(seen, Placed) else seen
-        pairs = zip(jax.tree.leaves(seen), jax.tree.leaves(view(whole)), strict=True)
-        distances += [distance(a, b) for a, b in pairs]
+        parts = seen if isinstance(seen, tuple) else (seen,)
+        pairs = zip(parts, jax.tree.leaves(view(whole)), strict=True)
+        distances += [distance(a.collect() if isinstance(a, Placed) else a, b) for a, b in pairs]
         largest += sizes.values()
     unknowns = int(np.prod(make().grid.shape))
     return {"distances": distances, "largest": max(largest), "unknowns": unknowns}
