@@ -10,6 +10,7 @@ with zeros. That moves nothing: the entries of a device stay with it.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
@@ -193,7 +194,10 @@ def apply(function: Callable[..., Any], problem: Any, *arguments: Any) -> Any:
         arguments: of the function.
     """
     if not isinstance(problem, Placed):
-        return _applied(function, problem, arguments)
+        # What eqx.filter_jit does, which takes 0.1 ms more: as long as some of these functions.
+        leaves, structure = jax.tree.flatten((problem, arguments))
+        static = tuple(None if eqx.is_array(x) else x for x in leaves)
+        return _applied(function, structure, static, [x for x in leaves if eqx.is_array(x)])
     with on(problem.mesh):
         return _applied_on_mesh(function, problem, arguments)
 
@@ -219,8 +223,13 @@ def _entered(x: Any) -> Any:
     return x.inside() if isinstance(x, Placed) else x
 
 
-@eqx.filter_jit
-def _applied(function: Callable[..., Any], problem: Any, arguments: tuple[Any, ...]) -> Any:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _applied(
+    function: Callable[..., Any], structure: Any, static: tuple[Any, ...], arrays: list[jax.Array]
+) -> Any:
+    rest = iter(arrays)
+    leaves = [next(rest) if x is None else x for x in static]
+    problem, arguments = jax.tree.unflatten(structure, leaves)
     return function(problem, *arguments)
 
 

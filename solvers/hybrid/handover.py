@@ -217,7 +217,7 @@ def smoothed(problem: Problem, field: Any) -> Any:
     Returns:
         values at the unknowns, shape `grid.shape`; on a mesh `Placed`, if the problem is.
     """
-    return apply(_smooth, problem, field)
+    return apply(smoothed_guess, problem, field)
 
 
 def smoothing_factor(mu: Any) -> Any:
@@ -225,7 +225,8 @@ def smoothing_factor(mu: Any) -> Any:
     return ((1 + mu) / 2) ** SMOOTHING_SWEEPS
 
 
-def _smooth(problem: Poisson, field: Any) -> jax.Array:
+def smoothed_guess(problem: Poisson, field: Any) -> jax.Array:
+    """The same within a program."""
     method, operator, b = Jacobi(0.5), problem.operator, problem.rhs
     setup = method.prepare(operator)
     carry = method.start(setup, b, spread(operator.grid.restrict("field", field)))

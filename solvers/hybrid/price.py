@@ -13,7 +13,7 @@ import numpy as np
 
 from solvers.compiler import apart
 from solvers.hybrid.combining import DOUBLINGS, best_coefficients, least_doublings
-from solvers.hybrid.handover import smoothed, smoothing_factor
+from solvers.hybrid.handover import smoothed_guess, smoothing_factor
 from solvers.hybrid.smooth_modes import SmoothModes, root_of_squares, smooth_modes
 from solvers.hybrid.timing import Clock, is_first_call, step_time, zero_guess
 from solvers.iteration import has_succeeded, with_budget
@@ -83,18 +83,20 @@ class RelaxationPrice:
     """
 
     def __init__(self, problem: Problem, method: Any, target: float | None, clock: Clock):
-        self._problem, self._method = problem, method
-        self._zero, self._grid = zero_guess(problem), like(problem).grid
+        self._problem = problem
+        self._grid = like(problem).grid
         # An array: each new Python number would compile again.
-        self._target = None if target is None else jnp.asarray(target, self._grid.dtype)
+        target_array = None if target is None else np.asarray(target, self._grid.dtype)
+        self._rule = method, target_array
         measured = step_time(problem, method, clock)
         self.step_seconds, self.start_seconds = measured.seconds, measured.start
         self.compile_seconds = measured.compiling
         self.tolerance = float(method.rtol) if target is None else target
-        if is_first_call(problem, method, self._target):
+        if is_first_call(problem, self._rule):
             start = clock()
             self._find_modes()
             self._see_zero()
+            jax.block_until_ready(self._look(self._zero_seen.guess))
             self.compile_seconds += clock() - start
         self._find_modes()
         if isinstance(method, Multigrid):
@@ -102,19 +104,17 @@ class RelaxationPrice:
         self._see_zero()
 
     def _find_modes(self) -> None:
-        has_own_rule = self._target is None
-        modes = smooth_modes(self._problem, self._method, with_norms=has_own_rule)
+        method, target = self._rule
+        modes = smooth_modes(self._problem, method, with_norms=target is None)
         self._modes = jax.block_until_ready(modes)
-        error = np.zeros(modes.mu.shape, modes.mu.dtype)
-        self._zero_seen = Seen(self._zero, jnp.asarray(error), jnp.asarray(error[0]))
+        self._energies = np.asarray(modes.energies)
 
     def _see_zero(self) -> None:
-        steps, error, _, _, rest = self._look(self._zero)
+        with jax.default_matmul_precision("highest"):
+            steps, error, self._zero_seen = apply(
+                _zero_seen, self._problem, self._modes, self._rule
+            )
         self.zero = self._priced(steps, error)
-        # In its roughest modes, which are as slow as the smoothest, zero is as wrong as can be.
-        factor = smoothing_factor(np.asarray(self._modes.mu))
-        error = jnp.asarray(factor * np.asarray(error))
-        self._zero_seen = Seen(smoothed(self._problem, self._zero), error, rest)
 
     def remaining(self, u: jax.Array) -> Price:
         """Price of the smoothed guess `u`, shape `grid.shape`.
@@ -128,15 +128,14 @@ class RelaxationPrice:
 
         It is the one from which the least steps remain by the smooth modes: `best_coefficients`.
         """
-        steps, error, guess, seen, _ = self._look(u, [self._zero_seen, *earlier])
+        steps, error, guess, seen = self._look(u, [self._zero_seen, *earlier])
         return self._priced(steps, error), guess, seen
 
     def _priced(self, steps: jax.Array, error: jax.Array) -> Price:
         count = float(steps)
         count = math.ceil(count) if count < ENDLESS / 2 else np.inf
         amplitudes = np.asarray(error)
-        twice = np.sum(amplitudes**2 * np.asarray(self._modes.energies))
-        energy = float(twice) * self._grid.cell_volume / 2
+        energy = float(np.sum(amplitudes**2 * self._energies)) * self._grid.cell_volume / 2
         seconds = self.start_seconds + count * self.step_seconds
         return Price(seconds, count, amplitudes, energy)
 
@@ -144,9 +143,8 @@ class RelaxationPrice:
         # The same program for any number of them.
         seen = [*others, *[self._zero_seen] * MOST_GUESSES][:MOST_GUESSES]
         is_used = np.arange(MOST_GUESSES + 1) <= len(others)
-        rule = self._method, self._target
         with jax.default_matmul_precision("highest"):
-            return apply(_look, self._problem, self._modes, rule, u, seen, is_used)
+            return apply(_look, self._problem, self._modes, self._rule, u, seen, is_used)
 
 
 class TimedPrice:
@@ -208,6 +206,20 @@ def _as_probed(problem: Problem, method: Multigrid, modes: SmoothModes) -> Smoot
     return eqx.tree_at(lambda m: m.factors, modes, jnp.full_like(modes.factors, seen))
 
 
+def _zero_seen(
+    problem: Poisson, modes: SmoothModes, rule: tuple[Any, Any]
+) -> tuple[jax.Array, jax.Array, Seen]:
+    """Steps left from zero, its error, and zero smoothed, as seen.
+
+    In its roughest modes, which are as slow as the smoothest, zero is as wrong as can be.
+    """
+    zero = jnp.zeros_like(problem.rhs)
+    error = _smooth_error(problem.operator, problem.rhs, modes, zero)
+    steps, rest = _steps_from(problem, modes, rule, zero, error)
+    seen = Seen(smoothed_guess(problem, zero), smoothing_factor(modes.mu) * error, rest)
+    return steps, error, seen
+
+
 def _look(
     problem: Poisson,
     modes: SmoothModes,
@@ -215,8 +227,8 @@ def _look(
     u: jax.Array,
     others: Sequence[Seen],
     is_used: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array, Seen, jax.Array]:
-    """Steps left from the best combination, its error, it, the new guess as seen, and the rest.
+) -> tuple[jax.Array, jax.Array, jax.Array, Seen]:
+    """Steps left from the best combination, its error, it, and the new guess as seen.
 
     Args:
         problem: what is to be solved.
@@ -226,18 +238,9 @@ def _look(
         others: guesses to combine it with.
         is_used: whether `u` and the others count.
     """
-    method, target = rule
-    operator, grid, b = problem.operator, problem.grid, problem.rhs
-    never = method.max_steps < 0
-    latest = Seen(u, _smooth_error(operator, b, modes, u), jnp.zeros((), b.dtype))
-    rho, rho_rest = modes.factors[:-1], modes.factors[-1]
-    if target is None:
-        root = jnp.asarray(np.sqrt(grid.cell_volume), b.dtype)
-        rtol, atol = method.rtol.astype(b.dtype), method.atol.astype(b.dtype) / root
-        wanted = jnp.maximum(rtol * root_of_squares(b), atol)
-        sizes = modes.row_norms
-    else:
-        wanted, sizes = target * jnp.max(jnp.abs(u)), jnp.ones_like(rho)
+    b, never = problem.rhs, rule[0].max_steps < 0
+    latest = Seen(u, _smooth_error(problem.operator, b, modes, u), jnp.zeros((), b.dtype))
+    wanted, sizes = _tolerance(problem, modes, rule, u)
     seen = [latest, *others]
     # The rest is as one mode more.
     rows = jnp.stack([jnp.append(s.error, s.rest) for s in seen])
@@ -247,24 +250,47 @@ def _look(
     # at 47³ nodes took 5.3 ms where it takes 1.6.
     guess = apart(spread(guess), never)
     remaining = alpha @ rows[:, :-1]
-    low = spread(modes.synthesize(modes.vectors @ remaining))
-    r = b - operator.mv(apart(guess + low, never))
+    return _steps_from(problem, modes, rule, guess, remaining)[0], remaining, guess, latest
+
+
+def _tolerance(
+    problem: Poisson, modes: SmoothModes, rule: tuple[Any, Any], u: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What may be left where the solution is about `u`, and what a mode of size 1 has of it."""
+    method, target = rule
+    b = problem.rhs
+    if target is not None:
+        return target * jnp.max(jnp.abs(u)), jnp.ones_like(modes.mu)
+    root = jnp.asarray(np.sqrt(problem.grid.cell_volume), b.dtype)
+    rtol, atol = method.rtol.astype(b.dtype), method.atol.astype(b.dtype) / root
+    return jnp.maximum(rtol * root_of_squares(b), atol), modes.row_norms
+
+
+def _steps_from(
+    problem: Poisson, modes: SmoothModes, rule: tuple[Any, Any], guess: jax.Array, error: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Steps left from a guess with that error in the smooth modes, and the size of the rest."""
+    method, target = rule
+    operator, grid, never = problem.operator, problem.grid, method.max_steps < 0
+    rho, rho_rest = modes.factors[:-1], modes.factors[-1]
+    corrected = guess + spread(modes.synthesize(modes.vectors @ error))
+    r = problem.rhs - operator.mv(apart(corrected, never))
     rest = root_of_squares(apart(r, never))
+    wanted, sizes = _tolerance(problem, modes, rule, corrected)
     if target is None:
 
         def left(m: jax.Array) -> jax.Array:
-            return jnp.linalg.norm(remaining * rho**m * sizes) + rest * rho_rest**m
+            return jnp.linalg.norm(error * rho**m * sizes) + rest * rho_rest**m
     else:
-        wanted = target * jnp.max(jnp.abs(guess + low))
         stiffness = jnp.min(operator.diagonal()) * (1 - modes.rest_mu)
         # Three times its root mean square stands for the largest value of the rest.
         rest = 3 * rest / np.sqrt(grid.size) / stiffness
 
         def left(m: jax.Array) -> jax.Array:
-            smooth = modes.synthesize(modes.vectors @ (remaining * rho**m), modes.stride)
+            smooth = modes.synthesize(modes.vectors @ (error * rho**m), modes.stride)
             return jnp.max(jnp.abs(smooth)) + rest * rho_rest**m
 
-    return _steps_until(left, wanted), remaining, guess, latest, rest
+    return _steps_until(left, wanted), rest
 
 
 def _smooth_error(

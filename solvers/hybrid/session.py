@@ -156,12 +156,12 @@ class Session:
         as each is also one more to combine; and at most a sixteenth of the best price so far.
 
         Where the energy says that the latest step took away far more than is to be left in the
-        end, the first look comes when training has taken as long as planning. The nearer the end,
-        the more often: from one snapshot to the next the price may change by any factor.
+        end, the first look comes when training has taken twice as long as planning. The nearer
+        the end, the more often: from one snapshot to the next the price may change by any factor.
         """
         distance = self._distance(snapshot)
         if not self.trace:
-            return distance <= 1 or self.training_seconds >= self.planning_seconds
+            return distance <= 1 or self.training_seconds >= 2 * self.planning_seconds
         cost = self.looking_seconds / len(self.trace)
         gap = min(distance, 1.0) * math.sqrt(cost * self.seconds / 2)
         gap = min(gap, min(look.remaining_seconds for look in self.trace) / 16)

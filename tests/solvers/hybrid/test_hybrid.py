@@ -130,7 +130,7 @@ def test_the_energy_says_when_to_look_first(
     session_of: Any, drop: float | None, first: int
 ) -> None:
     session = session_of([x._replace(energy_drop=drop) for x in training_of([1.0] * 6)])
-    session.planning_seconds = 0.35
+    session.planning_seconds = 0.175
     _, *snapshots = session.snapshots()
     session.training_seconds = 0.0
     for snapshot in snapshots:
