@@ -190,15 +190,15 @@ def _zero(row: dict[str, Any], solver: str) -> str:
 def frequency_table(results: dict[str, Any]) -> str:
     """Markdown of the claims of every experiment, and in how many runs each held."""
     lines = ["| experiment | published claim | held in |", "|---|---|---:|"]
-    for name, found in results["experiments"].items():
+    for found in results["experiments"].values():
+        name = found["experiment"] + (" --full" if found["mode"] == "full" else "")
         for i, claim in enumerate(found["claims"]):
             first = f"`{name}`" if i == 0 else ""
             share = f"{sum(claim['holds'])} of {len(claim['holds'])} {claim['counted']}"
             lines.append(f"| {first} | {claim['words']} | {share} |")
-    modes = {found["mode"] for found in results["experiments"].values()}
     device = results["environment"]["device"]
-    notes = f"{' and '.join(sorted(modes))} settings, {device['cores']} cores of "
-    return "\n".join([*lines, "", f"{notes}{device['processor']}, float32."])
+    notes = f"Quick settings where not `--full`, {device['cores']} cores of {device['processor']}"
+    return "\n".join([*lines, "", f"{notes}, float32."])
 
 
 def devices_table(results: dict[str, Any]) -> str:
@@ -273,9 +273,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _experiments(folder: Path) -> dict[str, Any]:
-    """Of each experiment on frequencies in a folder of its own: the claims, and how it was run."""
+    """Of each experiment on frequencies in a folder of its own: what was found, and how."""
     found = {path.parent.name: _read(path) for path in sorted(folder.glob("*/results.json"))}
-    kept = "mode", "claims"
+    kept = "experiment", "mode", "claims", "table"
     return {
         "experiments": {name: {key: own[key] for key in kept} for name, own in found.items()},
         "environment": next(iter(found.values()))["environment"],

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -20,7 +21,7 @@ from solvers.iteration import (
     refuse_options,
     without_mean,
 )
-from solvers.operators import EllipticOperator
+from solvers.operators import EllipticOperator, open_faces
 from solvers.placement import along_lines, is_spread
 
 # Below so many lines a step of the recurrence costs more than the transform that it saves.
@@ -32,6 +33,11 @@ BLOCK = 2**17
 class FastDiagonalizationState(NamedTuple):
     operator: EllipticOperator
     eigenvalues: tuple[jax.Array, ...]
+
+
+class FastDiagonalizationSetup(NamedTuple):
+    state: FastDiagonalizationState
+    scale: jax.Array
 
 
 class FastDiagonalization(lx.AbstractLinearSolver):
@@ -48,8 +54,17 @@ class FastDiagonalization(lx.AbstractLinearSolver):
     left as it is, and each mode of the others gives a tridiagonal system along it. On any other
     device, where a thousand steps in a row would be slow, all axes are transformed.
 
+    As the preconditioner of `ConjugateGradient` it takes varying a and c, too. With L the operator
+    of their means,
+
+        M = S L S,   S² = diag A/diag L.
+
+    Then the steps depend on how smooth a is, not on the grid and little on the contrast: 7 to 14
+    for waves of contrast 2 to 100. Across jumps they grow with the grid; take `Multigrid` there.
+
     Raises:
-        ValueError: for varying coefficients, or an operator that is not an `EllipticOperator`.
+        ValueError: for varying coefficients where it is the solver, or an operator that is not an
+            `EllipticOperator`.
 
     Cost: O(N log N), two real FFTs of twice the length per transformed axis that is not periodic,
     and O(N) for the tridiagonal systems.
@@ -57,7 +72,9 @@ class FastDiagonalization(lx.AbstractLinearSolver):
     Reference: Lynch, Rice, Thomas 1964, "Direct solution of partial difference equations by tensor
     product methods", Numer. Math. 6, 185–199, doi:10.1007/BF01386067; with one axis left, Hockney
     1965, "A fast direct solution of Poisson's equation using Fourier analysis", J. ACM 12(1),
-    doi:10.1145/321250.321259.
+    doi:10.1145/321250.321259; as a preconditioner, Concus, Golub 1973, "Use of fast direct methods
+    for the efficient numerical solution of nonseparable elliptic equations", SIAM J. Numer. Anal.
+    10(6), doi:10.1137/0710092.
 
     Example:
         >>> from solvers import Grid, Poisson, solve
@@ -68,12 +85,12 @@ class FastDiagonalization(lx.AbstractLinearSolver):
 
     def init(self, operator: Any, options: dict[str, Any]) -> FastDiagonalizationState:
         del options
-        if not isinstance(operator, EllipticOperator):
-            raise ValueError("operator: FastDiagonalization needs an EllipticOperator")
+        _check(operator)
         if not operator.is_constant:
             raise ValueError(
                 "operator: FastDiagonalization needs constant coefficients (diffusion a number or "
-                "one per axis, reaction a number); ConjugateGradient takes varying ones"
+                "one per axis, reaction a number); ConjugateGradient(preconditioner="
+                "FastDiagonalization()) takes varying ones"
             )
         grid = operator.grid
         scaled = [transforms.eigenvalues(grid, d) * grid.spacing[d] ** 2 for d in range(grid.ndim)]
@@ -89,13 +106,7 @@ class FastDiagonalization(lx.AbstractLinearSolver):
         operator, eigenvalues = state
         refuse_options(options)
         b = without_mean(operator, read_vector(operator, "vector", vector))
-        axis = None if is_spread() else _line_axis(operator.grid)
-        if axis is None:
-            u = _by_modes(state, b)
-        else:
-            by_lines = functools.partial(_by_lines, axis)
-            u = jax.lax.platform_dependent(state, b, cpu=by_lines, default=_by_modes)
-        u = without_mean(operator, u)
+        u = _inverse(state, b)
         stats = _residual_stats(operator, b, u)
         first, last = stats["residual_norms"]
         reason = Reason.where(jnp.isfinite(last), Reason.converged, Reason.singular)
@@ -117,6 +128,55 @@ class FastDiagonalization(lx.AbstractLinearSolver):
 
     def assume_full_rank(self) -> bool:
         return True  # as for the iterative methods: the null space is the constants
+
+    # What conjugate gradients ask of a preconditioner.
+
+    def prepare(self, operator: Any) -> FastDiagonalizationSetup:
+        """L, and the diagonal of S⁻¹."""
+        _check(operator)
+        mean = _with_means(operator)
+        scale = jax.lax.rsqrt(operator.diagonal() / mean.diagonal())
+        return FastDiagonalizationSetup(self.init(mean, {}), scale)
+
+    def precondition(self, setup: FastDiagonalizationSetup, r: jax.Array, steps: int) -> jax.Array:
+        """M⁻¹r, shape `grid.shape`."""
+        if steps != 1:
+            raise ValueError(
+                f"preconditioner_steps: FastDiagonalization is applied once, got {steps}"
+            )
+        b = without_mean(setup.state.operator, setup.scale * r)
+        return setup.scale * _inverse(setup.state, b)
+
+
+def _check(operator: Any) -> None:
+    if not isinstance(operator, EllipticOperator):
+        raise ValueError("operator: FastDiagonalization needs an EllipticOperator")
+
+
+def _with_means(operator: EllipticOperator) -> EllipticOperator:
+    """The operator with the mean of a over the open faces of each axis, and that of c."""
+
+    def mean(axis: int) -> jax.Array:
+        faces = operator.conductances[axis]
+        is_open = open_faces(operator.grid, axis)
+        return faces if faces.ndim == 0 else jnp.mean(faces) * (is_open.size / is_open.sum())
+
+    c = None if operator.reaction is None else jnp.mean(operator.reaction)
+    means = tuple(map(mean, range(operator.grid.ndim)))
+    return eqx.tree_at(
+        lambda o: (o.conductances, o.reaction), operator, (means, c), is_leaf=lambda x: x is None
+    )
+
+
+def _inverse(state: FastDiagonalizationState, b: jax.Array) -> jax.Array:
+    """A⁻¹b, or the pseudo-inverse of b without mean, by the way that suits grid and device."""
+    axis = None if is_spread() else _line_axis(state.operator.grid)
+    if axis is None:
+        u = _by_modes(state, b)
+    else:
+        by_lines = functools.partial(_by_lines, axis)
+        u = jax.lax.platform_dependent(state, b, cpu=by_lines, default=_by_modes)
+    return without_mean(state.operator, u)
 
 
 def _by_modes(state: FastDiagonalizationState, b: jax.Array) -> jax.Array:

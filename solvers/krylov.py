@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import lineax as lx
 
 from solvers.grid import as_count
-from solvers.iteration import AbstractIteration, Operator, stopping, without_mean
+from solvers.iteration import AbstractIteration, Operator, Preconditioner, stopping, without_mean
 from solvers.operators import EllipticOperator
 
 
@@ -31,7 +31,8 @@ class ConjugateGradient(AbstractIteration):
 
     Args:
         preconditioner: a method, of which `preconditioner_steps` fixed steps from zero are M⁻¹
-            (`GaussSeidel`: each a sweep and its reverse); None for M = I.
+            (`GaussSeidel`: each a sweep and its reverse), or `FastDiagonalization()`, the direct
+            solver for the means of the coefficients; None for M = I.
         preconditioner_steps: how many.
         rtol, atol: stop when √(∏h)·‖b − A u‖₂ ≤ max(rtol·‖b‖, atol); the residual is the true one.
         max_steps: steps at most.
@@ -51,7 +52,7 @@ class ConjugateGradient(AbstractIteration):
         True
     """
 
-    preconditioner: AbstractIteration | None
+    preconditioner: Preconditioner | None
     preconditioner_steps: int = eqx.field(static=True)
     rtol: jax.Array
     atol: jax.Array
@@ -62,7 +63,7 @@ class ConjugateGradient(AbstractIteration):
     def __init__(
         self,
         *,
-        preconditioner: AbstractIteration | None = None,
+        preconditioner: Preconditioner | None = None,
         preconditioner_steps: int = 1,
         rtol: Any = 1e-8,
         atol: Any = 0.0,
@@ -71,7 +72,10 @@ class ConjugateGradient(AbstractIteration):
     ):
         if isinstance(preconditioner, ConjugateGradient):
             raise ValueError("preconditioner: conjugate gradients are not linear, take another")
-        if preconditioner is not None and not isinstance(preconditioner, AbstractIteration):
+        is_class = isinstance(preconditioner, type)
+        if preconditioner is not None and (
+            is_class or not isinstance(preconditioner, Preconditioner)
+        ):
             raise ValueError(
                 f"preconditioner: expected a method of solvers, got {preconditioner!r}"
             )

@@ -133,7 +133,7 @@ class EllipticOperator(lx.AbstractLinearOperator):
             return low * share, high * share
         if Boundary.NEUMANN not in sides:
             return conductance, conductance
-        faces = _open_faces(self.grid, axis)
+        faces = open_faces(self.grid, axis)
         low, high = faces[:-1] * shares, faces[1:] * shares
         return conductance * self._along(low, axis), conductance * self._along(high, axis)
 
@@ -237,7 +237,7 @@ def _only(g: jax.Array, axis: int, end: int, size: int) -> jax.Array:
     return _pad(side, axis, 0, size - 1) if end == 0 else _pad(side, axis, size - 1, 0)
 
 
-def _open_faces(grid: Grid, axis: int) -> np.ndarray:
+def open_faces(grid: Grid, axis: int) -> np.ndarray:
     """1 for each face along `axis`, 0 for the outer one of a Neumann side; unknowns + 1 faces."""
     faces = np.ones(grid.shape[axis] + 1)
     low, high = grid.boundary[axis]

@@ -190,6 +190,8 @@ class Deflation(Handover):
         vectors = self._galerkin.span(problem, snapshot)
         if isinstance(method, ConjugateGradient):
             inner = Jacobi() if method.preconditioner is None else method.preconditioner
+            if not isinstance(inner, AbstractIteration):
+                return method
             return ConjugateGradient(
                 preconditioner=Deflated(inner, vectors, every=self.every or 1),
                 rtol=method.rtol,

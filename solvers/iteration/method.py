@@ -1,7 +1,7 @@
 """What a method has to supply, and what it gets for it: a lineax solver."""
 
 import abc
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -24,6 +24,18 @@ from solvers.operators import EllipticOperator
 
 Setup = TypeVar("Setup")
 Carry = TypeVar("Carry")
+
+
+@runtime_checkable
+class Preconditioner(Protocol):
+    """What can be applied as a symmetric linear operator M⁻¹ ≈ A⁻¹."""
+
+    def prepare(self, operator: Operator) -> Any:
+        """Compute all that depends on the operator alone."""
+
+    def precondition(self, setup: Any, r: jax.Array, steps: int) -> jax.Array:
+        """Apply `steps` steps from zero."""
+        ...
 
 
 class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
@@ -190,7 +202,7 @@ def fixed_steps(method: AbstractIteration, setup: Any, r: jax.Array, steps: int)
 
 
 def as_preconditioner(
-    method: AbstractIteration, operator: lx.AbstractLinearOperator, *, steps: int = 1
+    method: Preconditioner, operator: lx.AbstractLinearOperator, *, steps: int = 1
 ) -> lx.FunctionLinearOperator:
     """Give `steps` steps of a method, from zero, as a symmetric positive definite operator ≈ A⁻¹.
 
@@ -198,8 +210,9 @@ def as_preconditioner(
     preconditioner changes the way to the solution and not the solution.
 
     Args:
-        method: any iterative method but `ConjugateGradient`. Of `GaussSeidel` and `LineRelaxation`
-            a step is then a sweep and its reverse, of `Multigrid` the symmetric cycle.
+        method: any iterative method but `ConjugateGradient`, or `FastDiagonalization`. Of
+            `GaussSeidel` and `LineRelaxation` a step is then a sweep and its reverse, of
+            `Multigrid` the symmetric cycle.
         operator: A.
         steps: how many.
 
@@ -216,7 +229,8 @@ def as_preconditioner(
     as_count("steps", steps)
     arrays, static = eqx.partition((method, operator), eqx.is_array)
     method, frozen = eqx.combine(jax.lax.stop_gradient(arrays), static)
-    ours, setup = method.init(frozen, {})
+    ours = as_operator(frozen)
+    setup = method.prepare(ours)
 
     def apply(r: Any) -> Any:
         flat = without_mean(ours, read_vector(ours, "vector", r))

@@ -8,7 +8,19 @@ import lineax as lx
 import numpy as np
 import pytest
 
-from solvers import ConjugateGradient, GaussSeidel, Grid, Jacobi, Poisson, Reason, solve
+from solvers import (
+    ConjugateGradient,
+    FastDiagonalization,
+    GaussSeidel,
+    Grid,
+    Jacobi,
+    Multigrid,
+    Poisson,
+    Reason,
+    as_preconditioner,
+    solve,
+)
+from tests.solvers.cases import sides
 
 MATRIX = np.array([[4.0, 1, 0, 0], [1, 5, 1, 0], [0, 1, 3, 1], [0, 0, 1, 2]])
 B = np.array([1.0, 2, 3, 4])
@@ -99,6 +111,7 @@ def test_a_point_source_is_solved_where_a_test_by_component_would_stop() -> None
     [
         ({"preconditioner": ConjugateGradient()}, "preconditioner: conjugate gradients are not"),
         ({"preconditioner": lx.CG(1e-3, 1e-3)}, "preconditioner: expected a method of solvers"),
+        ({"preconditioner": Jacobi}, "preconditioner: expected a method of solvers"),
         ({"preconditioner_steps": 0}, "preconditioner_steps: expected a positive integer"),
         ({"preconditioner_steps": True}, "preconditioner_steps: expected a positive integer"),
     ],
@@ -106,3 +119,60 @@ def test_a_point_source_is_solved_where_a_test_by_component_would_stop() -> None
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConjugateGradient(**arguments)
+
+
+def waves(*x: Any) -> Any:
+    return jnp.exp(jnp.sin(2 * jnp.pi * x[0]) * jnp.cos(2 * jnp.pi * x[-1]))
+
+
+PRECONDITIONED = {
+    "held": ("DD-DD", {"diffusion": waves}),
+    "mixed": ("DN-PP", {"diffusion": waves, "reaction": waves}),
+    "free": ("NN-NN", {"diffusion": waves}),
+    "ring": ("PP-PP", {"diffusion": waves}),
+    "constant": ("NN-ND", {"diffusion": (1.0, 3.0), "reaction": 2.0}),
+}
+
+
+@pytest.mark.parametrize("case", PRECONDITIONED)
+@pytest.mark.parametrize("intervals", [(14, 11), (201, 6)], ids=["modes", "lines"])
+def test_the_direct_solver_as_preconditioner(case: str, intervals: tuple[int, int]) -> None:
+    """It is symmetric, positive but for the constants, exact for constant coefficients."""
+    names, data = PRECONDITIONED[case]
+    grid = Grid(intervals, boundary=sides(names))
+    problem = Poisson(grid, lambda x, y: jnp.sin(3 * x) * jnp.cos(2 * jnp.pi * y), **data)
+    method = ConjugateGradient(preconditioner=FastDiagonalization(), rtol=1e-10)
+    solution = solve(problem, method)
+    assert int(solution.num_steps) <= (1 if case == "constant" else 16)
+    expected = solve(problem, Multigrid(rtol=1e-12)).value
+    scale = float(abs(expected).max())
+    np.testing.assert_allclose(solution.value, expected, atol=1e-8 * scale)
+    if grid.size < 500:
+        inverse = as_preconditioner(FastDiagonalization(), problem.operator).as_matrix()
+        inverse = inverse.reshape(grid.size, grid.size)
+        np.testing.assert_allclose(inverse, inverse.T, atol=1e-12 * float(abs(inverse).max()))
+        smallest, second = np.linalg.eigvalsh(inverse)[:2]
+        assert second > 0
+        assert problem.operator.is_singular or smallest > 0
+
+
+@pytest.mark.parametrize("contrast", [2.0, 10.0, 100.0])
+def test_with_the_direct_solver_steps_depend_neither_on_grid_nor_contrast(contrast: float) -> None:
+    power = np.log(contrast) / 2
+    counts = []
+    for n in (32, 128):
+        grid = Grid((n, n))
+        problem = Poisson(grid, 1.0, diffusion=lambda x, y: waves(x, y) ** power)
+        method = ConjugateGradient(preconditioner=FastDiagonalization())
+        counts.append(int(solve(problem, method).num_steps))
+    assert max(counts) <= 15
+    assert abs(counts[1] - counts[0]) <= 1
+
+
+def test_the_direct_solver_preconditions_once() -> None:
+    method = ConjugateGradient(preconditioner=FastDiagonalization(), preconditioner_steps=2)
+    with pytest.raises(ValueError, match=r"preconditioner_steps: .* applied once"):
+        solve(Poisson(Grid(8), 1.0), method)
+    method = ConjugateGradient(preconditioner=FastDiagonalization())
+    with pytest.raises(ValueError, match="operator: FastDiagonalization needs an EllipticOperator"):
+        lx.linear_solve(positive(MATRIX), jnp.asarray(B), method)
