@@ -109,7 +109,7 @@ def multigrid_table(results: dict[str, Any]) -> str:
     titles = [f"{case[:-3]} {n}{_power(case)}" for case, n in cases.items()]
     lines = [f"| seconds to 1e-8 | {' | '.join(titles)} |", f"|---|{'---:|' * len(titles)}"]
     labels = {solver: row["label"] for (_, _, solver), row in rows.items()}
-    for solver in ("multigrid", "multigrid_cg", "cg", "direct", "pyamg", "sine"):
+    for solver in ("multigrid", "multigrid_cg", "cg", "direct", "direct_cg", "pyamg", "sine"):
         found = [rows.get((case, n, solver)) for case, n in cases.items()]
         cells = [_cell(_seconds(row)) for row in found]
         lines.append(f"| {labels[solver]} | {' | '.join(cells)} |")

@@ -120,16 +120,18 @@ def _nodal_energy(
 
 
 def _side_terms(problem: Poisson, strength: float, quadrature: Quadrature) -> _Sides:
-    """−∫_Neumann q u, which `GridEnergy` has in b already, and β∫_Dirichlet (u − g)²."""
+    """∫_Neumann ½αu² − q u, which `GridEnergy` has in A and b, and β∫_Dirichlet (u − g)²."""
     points, mass, load = [np.zeros((0, problem.grid.ndim))], [np.zeros(0)], [np.zeros(0)]
     constant = 0.0
     for axis, end, condition in _sides(problem.grid):
         at, weights = quadrature.side(problem.grid, axis, end)
         if condition is Boundary.NEUMANN and not isinstance(quadrature, GridEnergy):
             shape = problem.grid.full_shape[:axis] + problem.grid.full_shape[axis + 1 :]
-            flux = problem.flux[axis][end]
-            q = _sample("flux", flux, problem.grid, at, shape, quadrature)
-            terms = (0 * weights, weights * q)
+            alpha, q = (
+                _sample(name, pairs[axis][end], problem.grid, at, shape, quadrature)
+                for name, pairs in (("robin", problem.robin), ("flux", problem.flux))
+            )
+            terms = (weights * alpha, weights * q)
         elif condition is Boundary.DIRICHLET and strength > 0:
             t = tuple(jnp.asarray(x, problem.grid.dtype) for x in at.T)
             g = np.asarray(boundary_function(problem)(*t), np.float64)
@@ -175,7 +177,8 @@ def _sample(
 def choose_quadrature(problem: Poisson) -> Quadrature:
     """`GridEnergy` if any data is a nodal array, else `GaussLegendre`."""
     data = [problem.source, problem.reaction, problem.boundary_values, problem.diffusion]
-    data += [flux for pair in problem.flux for flux in pair if flux is not None]
+    on_sides = (*problem.flux, *problem.robin)
+    data += [value for pair in on_sides for value in pair if value is not None]
     has_arrays = any(
         not isinstance(item, Callable | tuple | list) and np.ndim(item) > 0 for item in data
     )

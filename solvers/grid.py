@@ -20,7 +20,7 @@ class Boundary(enum.Enum):
     """What holds on a side of the box."""
 
     DIRICHLET = "u given"
-    NEUMANN = "a ∂u/∂n given"
+    NEUMANN = "a ∂u/∂n given"  # Robin: with an α, a ∂u/∂n + αu
     PERIODIC = "wraps around"
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ import lineax as lx
 import numpy as np
 
 from solvers.grid import Boundary, Grid, as_real, expect, is_traced, refuse
+from solvers.sides import add_on_sides, is_given, is_nonzero, side_pairs
 
 
 class EllipticOperator(lx.AbstractLinearOperator):
@@ -19,6 +20,7 @@ class EllipticOperator(lx.AbstractLinearOperator):
     On every unknown, with faces half-way to the neighbours and hᵢ the spacing,
 
         (Au)_j = W_j · ( Σᵢ [a_{j−½}(u_j − u_{j−1}) + a_{j+½}(u_j − u_{j+1})]/(wᵢhᵢ²) + c_j u_j ),
+        c_j = c + Σᵢ α/(wᵢhᵢ) over the Neumann sides that j lies on,
 
     where neighbours beyond a Dirichlet side are 0, a Neumann side has no outer face, wᵢ is ½ on a
     Neumann side and 1 elsewhere and W = ∏wᵢ: interior rows are the equation as written, a row is
@@ -31,16 +33,18 @@ class EllipticOperator(lx.AbstractLinearOperator):
             callable of the coordinates. May be traced.
         reaction: c ≥ 0. A number, an array on all nodes, or a callable. May be traced; a traced c
             is taken to make a problem without Dirichlet sides regular.
+        robin: α ≥ 0 of a ∂u/∂n + αu = 0 on Neumann sides, given as the flux of `Poisson`; a traced
+            one as a traced c.
 
     Attributes:
         conductances: a/hᵢ² per axis, a scalar or an array on the faces, low to high, one more than
             there are unknowns along that axis.
-        reaction: None where c is 0, else the scalar c or its values at the unknowns.
+        reaction: None where c and α are 0, else the scalar c, or all c_j at the unknowns.
         coupling: static; aᵢ/hᵢ² per axis relative to the largest, rounded to powers of √2. A traced
             coefficient and a nodal one count as isotropic.
 
     Raises:
-        ValueError: if a ≤ 0, c < 0, or a coefficient has the wrong shape.
+        ValueError: if a ≤ 0, c < 0, α < 0, or a coefficient has the wrong shape.
 
     Cost: one read of u and of each coefficient array, one write.
 
@@ -55,12 +59,12 @@ class EllipticOperator(lx.AbstractLinearOperator):
     reaction: jax.Array | None
     coupling: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, grid: Grid, diffusion: Any = 1.0, reaction: Any = 0.0):
+    def __init__(self, grid: Grid, diffusion: Any = 1.0, reaction: Any = 0.0, robin: Any = 0.0):
         expect("grid", grid, Grid, "a Grid, such as Grid((64, 64))")
         self.grid = grid
         values = _diffusion_per_axis(grid, diffusion)
         self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(values))
-        self.reaction = _reaction(grid, reaction)
+        self.reaction = _with_robin(grid, _reaction(grid, reaction), robin)
         self.coupling = _coupling(grid, values)
 
     @property
@@ -290,6 +294,18 @@ def _reaction(grid: Grid, reaction: Any) -> jax.Array | None:
     if not is_traced(c) and not np.asarray(c).any():
         return None
     return c if c.ndim == 0 else c[grid.unknowns]
+
+
+def _with_robin(grid: Grid, c: jax.Array | None, robin: Any) -> jax.Array | None:
+    """Each c_j where an α is given, else c."""
+    pairs = side_pairs("robin", robin, grid)
+    if not any(is_given(value) for pair in pairs for value in pair):
+        return c
+    shares = add_on_sides("robin", pairs, grid, jnp.zeros(grid.shape, grid.dtype))
+    refuse("robin", shares, lambda x: x < 0, "finite numbers that are not negative")
+    if not is_traced(shares) and not is_nonzero(shares):
+        return c
+    return shares if c is None else c + shares
 
 
 def _coupling(grid: Grid, values: tuple[jax.Array, ...]) -> tuple[float, ...]:

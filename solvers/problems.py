@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import Boundary, Grid, as_real, is_traced, per_axis, refuse
+from solvers.grid import Boundary, Grid, refuse
 from solvers.operators import EllipticOperator
+from solvers.sides import add_on_sides, is_nonzero, side_pairs
 
 
 class Poisson(eqx.Module):
-    """−∇·(a∇u) + c u = f on a grid, u = g on Dirichlet sides, a ∂u/∂n = q on Neumann sides.
+    """−∇·(a∇u) + c u = f on a grid, u = g on Dirichlet sides, a ∂u/∂n + αu = q on Neumann sides.
 
     The discrete problem is A u = b with `operator` A, and `rhs` b with all boundary data in it:
 
@@ -28,6 +29,8 @@ class Poisson(eqx.Module):
         flux: q, outward. One value for all Neumann sides, or one or a (low, high) pair per axis,
             each a number, an array on that side's nodes (`full_shape` without the axis), or a
             callable of the coordinates. In 1-D a pair is (low, high).
+        robin: α ≥ 0, as `flux`. With α > 0 these are Robin conditions, such as heat given to air of
+            temperature v at the rate α(u − v): q = αv.
 
     Attributes:
         operator: A.
@@ -35,7 +38,8 @@ class Poisson(eqx.Module):
         boundary_field: g at the Dirichlet nodes and 0 at the unknowns, shape `grid.full_shape`.
         source, diffusion, reaction, boundary_values: as given, for use off the grid; a function as
             a `jax.tree_util.Partial` of it.
-        flux: per axis a (low, high) pair of what was given; None where the side is not Neumann.
+        flux, robin: per axis a (low, high) pair of what was given; None where the side is not
+            Neumann.
 
     Raises:
         ValueError: for shapes, signs, or concrete values that are not finite; traced values are
@@ -55,6 +59,7 @@ class Poisson(eqx.Module):
     reaction: Any
     boundary_values: Any
     flux: tuple[tuple[Any, Any], ...]
+    robin: tuple[tuple[Any, Any], ...]
 
     def __init__(
         self,
@@ -65,11 +70,13 @@ class Poisson(eqx.Module):
         reaction: Any = 0.0,
         boundary_values: Any = 0.0,
         flux: Any = 0.0,
+        robin: Any = 0.0,
     ):
         self.source, self.diffusion = _as_leaves(source), _as_leaves(diffusion)
         self.reaction, self.boundary_values = _as_leaves(reaction), _as_leaves(boundary_values)
-        self.operator = EllipticOperator(grid, diffusion, reaction)
-        self.flux = _as_leaves(_flux_pairs(grid, flux))
+        self.operator = EllipticOperator(grid, diffusion, reaction, robin)
+        self.flux = _as_leaves(side_pairs("flux", flux, grid))
+        self.robin = _as_leaves(side_pairs("robin", robin, grid))
         self.boundary_field = _boundary_field(grid, boundary_values)
         self.rhs = self._right_hand_side()
 
@@ -121,18 +128,13 @@ class Poisson(eqx.Module):
         source = grid.sample("source", self.source)
         refuse("source", source, lambda x: False, "finite values")
         rows = jnp.broadcast_to(source, grid.full_shape)[grid.unknowns]
-        for axis, pair in enumerate(self.flux):
-            for side, flux in enumerate(pair):
-                if flux is not None:
-                    at = tuple(-side if d == axis else slice(None) for d in range(grid.ndim))
-                    share = 2 / grid.spacing[axis]  # 1/(wᵢhᵢ), wᵢ = ½
-                    rows = rows.at[at].add(share * _side_values(grid, axis, side, flux))
+        rows = add_on_sides("flux", self.flux, grid, rows)
         return operator.weigh(rows) + operator.boundary_load(self.boundary_field)
 
 
 def _boundary_field(grid: Grid, boundary_values: Any) -> jax.Array:
     values = jnp.broadcast_to(grid.sample("boundary_values", boundary_values), grid.full_shape)
-    if not grid.has_dirichlet_side and (callable(boundary_values) or _is_nonzero(values)):
+    if not grid.has_dirichlet_side and (callable(boundary_values) or is_nonzero(values)):
         raise ValueError("boundary_values: given, but no side of the grid is Boundary.DIRICHLET")
     values = jnp.where(_is_given_at(grid), values, 0)
     refuse("boundary_values", values, lambda x: False, "finite values on Dirichlet sides")
@@ -152,50 +154,3 @@ def _is_given_at(grid: Grid) -> jax.Array:
 def _as_leaves(given: Any) -> Any:
     """Make functions part of the tree's structure, so that problems pass through jit and vmap."""
     return jax.tree.map(lambda x: jax.tree_util.Partial(x) if callable(x) else x, given)
-
-
-def _is_nonzero(values: Any) -> bool:
-    return not is_traced(values) and bool(np.asarray(values).any())
-
-
-def _is_given(value: Any) -> bool:
-    """Say whether boundary data are more than the default, 0."""
-    return value is not None and (callable(value) or is_traced(value) or _is_nonzero(value))
-
-
-def _flux_pairs(grid: Grid, flux: Any) -> tuple[tuple[Any, Any], ...]:
-    pairs = []
-    is_one = not isinstance(flux, tuple | list)
-    if is_one and _is_given(flux) and not any(Boundary.NEUMANN in pair for pair in grid.boundary):
-        raise ValueError("flux: given, but no side of the grid is Boundary.NEUMANN")
-    for axis, entry in enumerate(per_axis("flux", flux, grid.ndim)):
-        is_pair = isinstance(entry, tuple)
-        if not (is_one or is_pair or Boundary.NEUMANN in grid.boundary[axis]) and _is_given(entry):
-            raise ValueError(f"flux: given on axis {axis}, of which no side is Boundary.NEUMANN")
-        pair = entry if is_pair else (entry, entry)
-        if len(pair) != 2:
-            raise ValueError(f"flux: expected a (low, high) pair for axis {axis}, got {entry!r}")
-        kept = []
-        for name, value, side in zip(("low", "high"), pair, grid.boundary[axis], strict=True):
-            is_neumann = side is Boundary.NEUMANN
-            if is_pair and not is_neumann and _is_given(value):
-                raise ValueError(
-                    f"flux: given on the {name} side of axis {axis}, which is {side!r}"
-                )
-            kept.append((0.0 if value is None else value) if is_neumann else None)
-        pairs.append(tuple(kept))
-    return tuple(pairs)
-
-
-def _side_values(grid: Grid, axis: int, side: int, flux: Any) -> jax.Array:
-    """Flux at the unknowns of one side, a scalar or of `grid.shape` without `axis`."""
-
-    def off(items: tuple[Any, ...]) -> tuple[Any, ...]:
-        return items[:axis] + items[axis + 1 :]
-
-    if callable(flux):
-        flux = flux(*(jnp.take(x, -side, axis=axis) for x in grid.coordinates()))
-    shape = off(grid.full_shape)
-    values = as_real("flux", flux, grid.dtype, ((), shape))
-    refuse("flux", values, lambda x: False, "finite values")
-    return jnp.broadcast_to(values, shape)[off(grid.unknowns)]

@@ -21,6 +21,7 @@ from benchmarks.options import Parser
 from benchmarks.report import Stages
 from benchmarks.results import environment, write_json
 from benchmarks.suite import QUICK, SUITE, Entry
+from solvers.hybrid.timing import forget
 from solvers.threads import single_threaded_blas
 
 
@@ -58,6 +59,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
                     entry, entry.intervals[settings.mode], settings.seeds, report,
                     all_ways=settings.mode == "full",
                 )  # fmt: skip
+            forget()
             row["verdict"] = verdict(row)
             results["problems"].append(row)
             write_json(path, results)

@@ -40,7 +40,7 @@ class Settings(NamedTuple):
 
 SIZES = {"quick": (127, 255), "default": (127, 255, 511, 1023), "full": (127, 255, 511, 1023, 2047)}
 SIZES_3D = {"quick": (15,), "default": (31, 63, 127), "full": (31, 63, 127)}
-FEW = ("multigrid", "multigrid_cg", "direct", "pyamg", *rows.SINE)
+FEW = ("multigrid", "multigrid_cg", "direct", "direct_cg", "pyamg", *rows.SINE)
 SMOOTH = ("multigrid", "full", "full_once", "full_to_discretization", "multigrid_cg", "direct",
           "pyamg", *rows.SINE)  # fmt: skip
 # Every way to ask for multigrid is a program of its own to compile: on small grids not all of them.

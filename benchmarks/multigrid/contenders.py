@@ -45,6 +45,10 @@ OURS: dict[str, tuple[str, Any]] = {
     ),
     "cg": ("ConjugateGradient()", lambda: ConjugateGradient()),
     "direct": ("FastDiagonalization()", FastDiagonalization),
+    "direct_cg": (
+        "ConjugateGradient(FastDiagonalization())",
+        lambda: ConjugateGradient(preconditioner=FastDiagonalization(), max_steps=MOST_STEPS),
+    ),
 }
 PEERS = {
     "pyamg": "pyamg Ruge–Stüben + CG",

@@ -92,8 +92,8 @@ def _in_turn(
 def _applies(case: Case, name: str) -> bool:
     if name in SINE:
         return case.has_sine_transform
-    if name == "direct":
-        return case.operator.is_constant
+    if name in ("direct", "direct_cg"):
+        return case.operator.is_constant == (name == "direct")
     return True
 
 

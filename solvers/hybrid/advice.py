@@ -38,6 +38,8 @@ class Row(NamedTuple):
 
 # Seconds below which no network has learned anything on any device, compiled and warm.
 LEAST_TRAINING = 0.2
+# Beyond so many the direct solver is no preconditioner to advise.
+FEW_STEPS = 100
 
 
 class Advice(NamedTuple):
@@ -121,8 +123,11 @@ def _methods(problem: Problem, rtol: float) -> list[tuple[str, Any]]:
             omega = optimal_over_relaxation(apply(_operator, problem))
             methods.append((f"GaussSeidel({omega:.6g})", GaussSeidel(omega, rtol=rtol)))
     else:
-        method = ConjugateGradient(rtol=rtol, preconditioner=Multigrid())
-        methods.append(("ConjugateGradient(preconditioner=Multigrid())", method))
+        # The direct solver is quick in few steps or, across jumps, in thousands; not in between.
+        for inner, most in ((Multigrid(), 10_000), (FastDiagonalization(), FEW_STEPS)):
+            method = ConjugateGradient(rtol=rtol, preconditioner=inner, max_steps=most)
+            name = f"ConjugateGradient(preconditioner={type(inner).__name__}())"
+            methods.append((name, method))
     return methods
 
 

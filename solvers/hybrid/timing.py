@@ -35,6 +35,16 @@ def is_first_call(*arguments: Any) -> bool:
     return is_first
 
 
+def forget() -> None:
+    """Drop all compiled programs, and what was found out about them.
+
+    A process with some hundred programs comes near the 65 530 memory maps that Linux allows.
+    """
+    jax.clear_caches()
+    _called.clear()
+    _timed.clear()
+
+
 def _kind(arguments: Any) -> Any:
     leaves, structure = jax.tree.flatten(arguments)
     names = ("dtype", "sharding")

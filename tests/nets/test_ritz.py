@@ -102,7 +102,7 @@ def at_points(function: Field) -> Field:
     return jax.jit(lambda *x: jax.vmap(function)(*map(jnp.ravel, x)).reshape(x[0].shape))
 
 
-def manufacture(grid: Grid, u: Field, a: Field, c: Field) -> Poisson:
+def manufacture(grid: Grid, u: Field, a: Field, c: Field, robin: float) -> Poisson:
     """Build the problem that u solves, its source by automatic differentiation."""
     axes = range(grid.ndim)
 
@@ -115,7 +115,7 @@ def manufacture(grid: Grid, u: Field, a: Field, c: Field) -> Poisson:
 
     flux = tuple(
         tuple(
-            at_points(lambda *x, d=d, s=s: s * flow(*x)[d]) if side is N else None
+            at_points(lambda *x, d=d, s=s: s * flow(*x)[d] + robin * u(*x)) if side is N else None
             for s, side in zip((-1, 1), grid.boundary[d], strict=True)
         )
         for d in axes
@@ -123,6 +123,8 @@ def manufacture(grid: Grid, u: Field, a: Field, c: Field) -> Poisson:
     coefficients = {"diffusion": at_points(a), "reaction": at_points(c)}
     if grid.has_dirichlet_side:
         coefficients["boundary_values"] = at_points(u)
+    if any(N in pair for pair in grid.boundary):
+        coefficients["robin"] = robin
     return Poisson(
         grid, at_points(source), flux=flux[0] if grid.ndim == 1 else flux, **coefficients
     )
@@ -152,7 +154,8 @@ GRIDS = {
 def test_exact_solutions_are_stationary(name: str) -> None:
     grid, boundary = GRIDS[name], HardBoundary()
     panels = (16, 8, 4)[grid.ndim - 1]
-    problem = manufacture(grid, wave, lambda *x: 1 + x[0] * (1 - x[0]), lambda *x: 1 + x[-1] * 0)
+    a = lambda *x: 1 + x[0] * (1 - x[0])  # noqa: E731
+    problem = manufacture(grid, wave, a, lambda *x: 1 + x[-1] * 0, robin=1.5)
     energy = ritz_energy(
         problem, boundary=boundary, quadrature=GaussLegendre(panels, points=8), dtype=jnp.float64
     )
@@ -223,7 +226,7 @@ def test_the_penalty_biases_the_published_problem_as_derived() -> None:
 @pytest.mark.parametrize("name", GRIDS)
 def test_grid_energy_is_the_grids_own(name: str) -> None:
     grid = GRIDS[name]
-    problem = manufacture(grid, wave, lambda *x: 1 + x[0] * (1 - x[0]), unit)
+    problem = manufacture(grid, wave, lambda *x: 1 + x[0] * (1 - x[0]), unit, robin=1.5)
     network = MLP(input_size(grid), (8,), dtype=jnp.float64, rngs=nnx.Rngs(0))
     energy = ritz_energy(problem, quadrature=GridEnergy(), dtype=jnp.float64)
     u = jax.jit(lambda ansatz: ansatz.values(network))(energy.ansatz).reshape(grid.shape)

@@ -22,8 +22,8 @@ def sides(names: str) -> tuple[tuple[Boundary, Boundary], ...]:
 class Dense:
     """A u = b assembled node by node: balance of fluxes over the control volume of each unknown.
 
-    a: per axis the nodal values, or one number. c, f, g: nodal values. q[axis][side]: values on the
-    nodes of that side (full shape without the axis), used on Neumann sides only.
+    a: per axis the nodal values, or one number. c, f, g: nodal values. q[axis][side], alpha: values
+    on the nodes of that side (full shape without the axis), used on Neumann sides only.
     """
 
     A: np.ndarray
@@ -31,7 +31,14 @@ class Dense:
 
     @classmethod
     def assemble(
-        cls, grid: Grid, a: Any, c: Any = 0.0, f: Any = 0.0, g: Any = 0.0, q: Any = None
+        cls,
+        grid: Grid,
+        a: Any,
+        c: Any = 0.0,
+        f: Any = 0.0,
+        g: Any = 0.0,
+        q: Any = None,
+        alpha: Any = None,
     ) -> "Dense":
         full = grid.full_shape
         a = [np.broadcast_to(values, full) for values in a]
@@ -49,10 +56,14 @@ class Dense:
                 area = volume / halves[axis]
                 other = neighbour(grid, node, axis, 2 * side - 1)
                 if other is None:
-                    flux = 0.0 if q is None else q[axis][side]
                     across = node[:axis] + node[axis + 1 :]
                     across_shape = full[:axis] + full[axis + 1 :]
-                    b[row] += area * np.broadcast_to(flux, across_shape)[across] / h
+                    into, out_of = (
+                        0.0 if x is None else np.broadcast_to(x[axis][side], across_shape)[across]
+                        for x in (q, alpha)
+                    )
+                    b[row] += area * into / h
+                    A[row, row] += area * out_of / h
                     continue
                 face = 2 / (1 / a[axis][node] + 1 / a[axis][other])
                 A[row, row] += area * face / h**2
@@ -166,11 +177,11 @@ class Manufactured:
             out = out - self.a_slope(axis, *x) * self.slope(axis, *x)
         return out
 
-    def problem(self, *intervals: int) -> Poisson:
+    def problem(self, *intervals: int, robin: float = 0.0) -> Poisson:
         grid = self.grid(*intervals)
         diffusion: Any = {"one": 1.0, "anisotropic": self.numbers[: self.ndim]}
         reaction: Any = {"one": 0.0, "anisotropic": 0.7}
-        flux = tuple(self._flux(axis, *grid.boundary[axis]) for axis in range(self.ndim))
+        flux = tuple(self._flux(axis, robin, *grid.boundary[axis]) for axis in range(self.ndim))
         return Poisson(
             grid,
             self.f,
@@ -178,10 +189,11 @@ class Manufactured:
             reaction=reaction.get(self.coefficients, self.c),
             boundary_values=self.u if any(D in pair for pair in grid.boundary) else 0.0,
             flux=flux,
+            robin=robin,
         )
 
-    def _flux(self, axis: int, low: Boundary, high: Boundary) -> tuple[Any, Any]:
+    def _flux(self, axis: int, robin: float, low: Boundary, high: Boundary) -> tuple[Any, Any]:
         def outward(sign: float) -> Any:
-            return lambda *x: sign * self.a(axis, *x) * self.slope(axis, *x)
+            return lambda *x: sign * self.a(axis, *x) * self.slope(axis, *x) + robin * self.u(*x)
 
         return outward(-1.0) if low is N else None, outward(1.0) if high is N else None

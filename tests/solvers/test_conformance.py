@@ -43,17 +43,22 @@ class Case(NamedTuple):
 
     grid: Grid
     is_constant: bool
-    data: Callable[[Any], dict[str, Any]]  # θ to f, a, c, g, q; all but q nodal or numbers
+    data: Callable[[Any], dict[str, Any]]  # θ to f, a, c, g nodal or numbers, q and α on sides
 
     def problem(self, theta: Any) -> Poisson:
-        f, a, c, g, q = (self.data(theta)[name] for name in "facgq")
-        return Poisson(self.grid, f, diffusion=a, reaction=c, boundary_values=g, flux=q)
+        data = self.data(theta)
+        f, a, c, g, q = (data[name] for name in "facgq")
+        alpha = data.get("alpha", 0.0)
+        return Poisson(
+            self.grid, f, diffusion=a, reaction=c, boundary_values=g, flux=q, robin=alpha
+        )
 
     def dense(self, theta: Any) -> np.ndarray:
         """The field on the unknowns, by a dense solve in NumPy."""
         data = jax.tree.map(np.asarray, self.data(theta))
         a = data["a"] if isinstance(data["a"], tuple) else (data["a"],) * self.grid.ndim
-        system = Dense.assemble(self.grid, a, data["c"], data["f"], data["g"], data["q"])
+        f, c, g, q = (data[name] for name in "fcgq")
+        system = Dense.assemble(self.grid, a, c, f, g, q, data.get("alpha"))
         u = system.solution().reshape(self.grid.shape)
         if self.problem(theta).operator.is_singular:
             u = u - self.grid.integral(jnp.asarray(u)) / self.grid.integral(jnp.ones(u.shape))
@@ -67,7 +72,8 @@ def line() -> Case:
     def data(t: Any) -> dict[str, Any]:
         a, c = 1 + x**2 + t[1] * jnp.sin(3 * x), x + t[2] * x**2
         f, g = jnp.exp(x) + t[0] * jnp.cos(x), 0.3 + t[3] * x
-        return {"f": f, "a": a, "c": c, "g": g, "q": ((0.0, 0.5 + t[4]),)}
+        sides = {"q": ((0.0, 0.5 + t[4]),), "alpha": ((0.0, 0.6 + t[4]),)}
+        return {"f": f, "a": a, "c": c, "g": g} | sides
 
     return Case(grid, False, data)
 
@@ -111,6 +117,7 @@ def box() -> Case:
             "c": c,
             "g": g,
             "q": ((0.0, 0.0), (0.1, t[4] * x[:, 0]), (0.0, 0.0)),
+            "alpha": ((0.0, 0.0), (0.0, 1 + x[:, 0]), (0.0, 0.0)),
         }
 
     return Case(grid, False, data)
@@ -134,6 +141,10 @@ METHODS: dict[str, tuple[Callable[[], lx.AbstractLinearSolver], bool]] = {
     "ConjugateGradient": (lambda: ConjugateGradient(rtol=RTOL), False),
     "ConjugateGradient, Jacobi": (
         lambda: ConjugateGradient(preconditioner=Jacobi(), preconditioner_steps=3, rtol=RTOL),
+        False,
+    ),
+    "ConjugateGradient, FastDiagonalization": (
+        lambda: ConjugateGradient(preconditioner=FastDiagonalization(), rtol=RTOL),
         False,
     ),
     "ConjugateGradient, GaussSeidel": (

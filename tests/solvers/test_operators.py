@@ -16,22 +16,25 @@ from tests.solvers.cases import PAIRS, D, Dense, N, P, sides
 from tests.solvers.test_grid import grids
 
 
-def matrices(grid: Grid, a: Any, c: Any) -> tuple[EllipticOperator, np.ndarray, np.ndarray]:
+def matrices(
+    grid: Grid, a: Any, c: Any, robin: Any = None
+) -> tuple[EllipticOperator, np.ndarray, np.ndarray]:
     """The operator, its matrix, and its matrix by its diagonal."""
 
     @jax.jit
-    def build(a: Any, c: Any) -> Any:
-        operator = EllipticOperator(grid, a, c)
+    def build(a: Any, c: Any, robin: Any) -> Any:
+        operator = EllipticOperator(grid, a, c, robin)
         return operator, operator.as_matrix(), lx.diagonal(operator)
 
-    operator, A, diagonal = build(a, c)
+    operator, A, diagonal = build(a, c, robin)
     return operator, np.asarray(A), np.asarray(diagonal)
 
 
-def check(grid: Grid, a: Any, c: Any) -> None:
-    _, A, diagonal = matrices(grid, a, c)
+def check(grid: Grid, a: Any, c: Any, robin: Any = None) -> None:
+    _, A, diagonal = matrices(grid, a, c, robin)
     per_axis = a if isinstance(a, tuple) else (a,) * grid.ndim
-    expected = Dense.assemble(grid, per_axis, c).A
+    pairs = (robin,) if robin is not None and grid.ndim == 1 else robin
+    expected = Dense.assemble(grid, per_axis, c, alpha=pairs).A
     size = abs(expected).max()
     np.testing.assert_allclose(A, expected, atol=1e-13 * size)
     np.testing.assert_allclose(A, A.T, atol=1e-13 * size)
@@ -44,6 +47,20 @@ def check(grid: Grid, a: Any, c: Any) -> None:
 def test_varying_coefficients_on_any_grid(grid: Grid, seed: int) -> None:
     numbers = np.random.default_rng(seed)
     check(grid, numbers.uniform(0.1, 3, grid.full_shape), numbers.uniform(0, 3, grid.full_shape))
+
+
+@settings(max_examples=12)
+@given(grids(largest=4), st.integers(0, 99))
+def test_robin_sides_on_any_grid(grid: Grid, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    across = [grid.full_shape[:axis] + grid.full_shape[axis + 1 :] for axis in range(grid.ndim)]
+    pairs = tuple(
+        tuple(numbers.uniform(0, 3, shape) if side is N else None for side in pair)
+        for pair, shape in zip(grid.boundary, across, strict=True)
+    )
+    check(grid, 0.7, 0.0, pairs[0] if grid.ndim == 1 else pairs)
+    operator = EllipticOperator(grid, 1.0, 0.0, pairs[0] if grid.ndim == 1 else pairs)
+    assert operator.is_singular is all(side is P for pair in grid.boundary for side in pair)
 
 
 @settings(max_examples=12)

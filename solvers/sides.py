@@ -1,0 +1,81 @@
+"""What is given on the sides of a grid: of which, and its values there."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvers.grid import Boundary, Grid, as_real, is_traced, per_axis, refuse
+
+
+def side_pairs(name: str, given: Any, grid: Grid) -> tuple[tuple[Any, Any], ...]:
+    """Spread what is given on Neumann sides to a (low, high) pair per axis; None elsewhere.
+
+    Args:
+        name: of the argument, for errors.
+        given: one value for all Neumann sides, or one or a (low, high) pair per axis, each a
+            number, an array, a callable or None; in 1-D a pair is (low, high).
+        grid: of which sides.
+
+    Raises:
+        ValueError: for a value on another side, and for pairs that are none.
+    """
+    pairs = []
+    is_one = not isinstance(given, tuple | list)
+    if is_one and is_given(given) and not any(Boundary.NEUMANN in pair for pair in grid.boundary):
+        raise ValueError(f"{name}: given, but no side of the grid is Boundary.NEUMANN")
+    for axis, entry in enumerate(per_axis(name, given, grid.ndim)):
+        is_pair = isinstance(entry, tuple)
+        if not (is_one or is_pair or Boundary.NEUMANN in grid.boundary[axis]) and is_given(entry):
+            raise ValueError(f"{name}: given on axis {axis}, of which no side is Boundary.NEUMANN")
+        pair = entry if is_pair else (entry, entry)
+        if len(pair) != 2:
+            raise ValueError(f"{name}: expected a (low, high) pair for axis {axis}, got {entry!r}")
+        kept = []
+        for end, value, side in zip(("low", "high"), pair, grid.boundary[axis], strict=True):
+            is_neumann = side is Boundary.NEUMANN
+            if is_pair and not is_neumann and is_given(value):
+                raise ValueError(
+                    f"{name}: given on the {end} side of axis {axis}, which is {side!r}"
+                )
+            kept.append((0.0 if value is None else value) if is_neumann else None)
+        pairs.append(tuple(kept))
+    return tuple(pairs)
+
+
+def is_given(value: Any) -> bool:
+    """Say whether boundary data are more than the default, 0."""
+    return value is not None and (callable(value) or is_traced(value) or is_nonzero(value))
+
+
+def is_nonzero(values: Any) -> bool:
+    """Whether they are known and not all 0."""
+    return not is_traced(values) and bool(np.asarray(values).any())
+
+
+def add_on_sides(
+    name: str, pairs: tuple[tuple[Any, Any], ...], grid: Grid, rows: jax.Array
+) -> jax.Array:
+    """Rows + Σ q/(wᵢhᵢ), of shape `grid.shape`, q the values on Neumann sides."""
+    for axis, pair in enumerate(pairs):
+        for side, value in enumerate(pair):
+            if value is not None:
+                at = tuple(-side if d == axis else slice(None) for d in range(grid.ndim))
+                share = 2 / grid.spacing[axis]  # 1/(wᵢhᵢ), wᵢ = ½
+                rows = rows.at[at].add(share * _values(name, grid, axis, side, value))
+    return rows
+
+
+def _values(name: str, grid: Grid, axis: int, side: int, given: Any) -> jax.Array:
+    """At the unknowns of one side, a scalar or of `grid.shape` without `axis`."""
+
+    def off(items: tuple[Any, ...]) -> tuple[Any, ...]:
+        return items[:axis] + items[axis + 1 :]
+
+    if callable(given):
+        given = given(*(jnp.take(x, -side, axis=axis) for x in grid.coordinates()))
+    shape = off(grid.full_shape)
+    values = as_real(name, given, grid.dtype, ((), shape))
+    refuse(name, values, lambda x: False, "finite values")
+    return jnp.broadcast_to(values, shape)[off(grid.unknowns)]
