@@ -76,9 +76,7 @@ def _point_energy(
     def sample(name: str, value: Any) -> np.ndarray:
         return _sample(name, value, grid, points, grid.full_shape, quadrature)
 
-    diffusion = problem.diffusion
-    per_axis = diffusion if isinstance(diffusion, tuple | list) else (diffusion,)
-    coefficients = [weights * sample("diffusion", a) for a in per_axis]
+    coefficients = [weights * sample("diffusion", a) for a in _per_axis(problem.diffusion)]
     off = np.zeros(len(sides.points))
     stiffness = [np.append(k, off) for k in coefficients] * (grid.ndim // len(coefficients))
     load = np.append(weights * sample("source", problem.source), sides.load)
@@ -174,12 +172,16 @@ def _sample(
     return np.broadcast_to(np.asarray(values, np.float64).reshape(-1), (len(points),))
 
 
+def _per_axis(diffusion: Any) -> tuple[Any, ...]:
+    """One entry, or one for each axis."""
+    return tuple(diffusion) if isinstance(diffusion, tuple | list) else (diffusion,)
+
+
 def choose_quadrature(problem: Poisson) -> Quadrature:
     """`GridEnergy` if any data is a nodal array, else `GaussLegendre`."""
-    data = [problem.source, problem.reaction, problem.boundary_values, problem.diffusion]
+    data = [problem.source, problem.reaction, problem.boundary_values]
+    data += _per_axis(problem.diffusion)
     on_sides = (*problem.flux, *problem.robin)
     data += [value for pair in on_sides for value in pair if value is not None]
-    has_arrays = any(
-        not isinstance(item, Callable | tuple | list) and np.ndim(item) > 0 for item in data
-    )
+    has_arrays = any(not isinstance(item, Callable) and np.ndim(item) > 0 for item in data)
     return GridEnergy() if has_arrays else GaussLegendre()

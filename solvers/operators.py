@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.grid import Boundary, Grid, as_real, expect, is_traced, refuse
+from solvers.grid import Boundary, Grid, expect, is_traced, refuse
 from solvers.sides import add_on_sides, is_given, is_nonzero, side_pairs
 
 
@@ -29,8 +29,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
 
     Args:
         grid: where.
-        diffusion: a > 0. A number, a tuple of numbers (one per axis), an array on all nodes, or a
-            callable of the coordinates. May be traced.
+        diffusion: a > 0. A number, an array on all nodes, or a callable of the coordinates; or a
+            tuple of these, one per axis. May be traced.
         reaction: c ≥ 0. A number, an array on all nodes, or a callable. May be traced; a traced c
             is taken to make a problem without Dirichlet sides regular.
         robin: α ≥ 0 of a ∂u/∂n + αu = 0 on Neumann sides, given as the flux of `Poisson`; a traced
@@ -40,8 +40,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
         conductances: a/hᵢ² per axis, a scalar or an array on the faces, low to high, one more than
             there are unknowns along that axis.
         reaction: None where c and α are 0, else the scalar c, or all c_j at the unknowns.
-        coupling: static; aᵢ/hᵢ² per axis relative to the largest, rounded to powers of √2. A traced
-            coefficient and a nodal one count as isotropic.
+        coupling: static; aᵢ/hᵢ² per axis relative to the largest, rounded to powers of √2. Nodal
+            aᵢ count by their geometric means, traced ones as isotropic.
 
     Raises:
         ValueError: if a ≤ 0, c < 0, α < 0, or a coefficient has the wrong shape.
@@ -255,10 +255,12 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array, ...]:
     if isinstance(diffusion, Sequence):
         if len(diffusion) != grid.ndim:
             raise ValueError(
-                f"diffusion: expected one number for each of {grid.ndim} axes, or an array of "
+                f"diffusion: expected one entry for each of {grid.ndim} axes, or an array of "
                 f"shape {grid.full_shape}, got a sequence of {len(diffusion)}"
             )
-        values = tuple(as_real("diffusion", a, grid.dtype, ((),)) for a in diffusion)
+        values = tuple(grid.sample("diffusion", a) for a in diffusion)
+        if any(a.ndim > 0 for a in values):
+            values = tuple(jnp.broadcast_to(a, grid.full_shape) for a in values)
     else:
         values = (grid.sample("diffusion", diffusion),) * grid.ndim
     wanted = "a positive finite number (the problem is elliptic)"
@@ -309,8 +311,9 @@ def _with_robin(grid: Grid, c: jax.Array | None, robin: Any) -> jax.Array | None
 
 
 def _coupling(grid: Grid, values: tuple[jax.Array, ...]) -> tuple[float, ...]:
-    known = all(a.ndim == 0 and not is_traced(a) for a in values)
-    a = [float(x) if known else 1.0 for x in values]
+    a = [1.0] * grid.ndim
+    if not any(x is values[0] for x in values[1:]) and not any(map(is_traced, values)):
+        a = [float(np.exp(np.mean(np.log(np.asarray(x, np.float64))))) for x in values]
     strengths = [x / h**2 for x, h in zip(a, grid.spacing, strict=True)]
     largest = max(strengths)
     return tuple(2.0 ** (round(2 * math.log2(s / largest)) / 2) for s in strengths)

@@ -23,7 +23,7 @@ class Poisson(eqx.Module):
         grid: where.
         source: f. A number, an array on all nodes (`grid.full_shape`), or a callable of the
             coordinates, called once with arrays of that shape.
-        diffusion: a > 0. As `source`, or a tuple of one number per axis.
+        diffusion: a > 0. As `source`, or a tuple of such, one per axis.
         reaction: c ≥ 0. As `source`.
         boundary_values: g. As `source`; only values on Dirichlet sides are used.
         flux: q, outward. One value for all Neumann sides, or one or a (low, high) pair per axis,

@@ -21,6 +21,7 @@ ORDER = (
     "tridiagonal",
     "dominant",
     "snapshots",
+    "sides",
     "operators",
     "pairs",
     "implicit",

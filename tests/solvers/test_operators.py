@@ -51,6 +51,22 @@ def test_varying_coefficients_on_any_grid(grid: Grid, seed: int) -> None:
 
 @settings(max_examples=12)
 @given(grids(largest=4), st.integers(0, 99))
+def test_nodal_coefficients_for_each_axis_on_any_grid(grid: Grid, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    a = tuple(numbers.uniform(0.1, 3, grid.full_shape) for _ in grid.shape)
+    check(grid, a if grid.ndim == 1 else (2.0, *a[1:]), 0.7)
+
+
+def test_the_coupling_of_nodal_coefficients_for_each_axis() -> None:
+    grid = Grid((8, 8))
+    x, y = grid.coordinates()
+    assert EllipticOperator(grid, (1 + x, 4 * (1 + x))).coupling == (0.25, 1.0)
+    assert EllipticOperator(grid, (jnp.exp(2 * y - 1), lambda x, y: 0.25)).coupling == (1.0, 0.25)
+    assert EllipticOperator(grid, 1 + x).coupling == (1.0, 1.0)
+
+
+@settings(max_examples=12)
+@given(grids(largest=4), st.integers(0, 99))
 def test_robin_sides_on_any_grid(grid: Grid, seed: int) -> None:
     numbers = np.random.default_rng(seed)
     across = [grid.full_shape[:axis] + grid.full_shape[axis + 1 :] for axis in range(grid.ndim)]
@@ -194,7 +210,7 @@ def test_neighbours_wrap_or_end_in_zeros() -> None:
         ({"diffusion": 0.0}, "diffusion: expected a positive finite number"),
         ({"diffusion": -1.0}, "diffusion: expected a positive"),
         ({"diffusion": np.nan}, "diffusion: expected a positive"),
-        ({"diffusion": (1.0,)}, "diffusion: expected one number for each of 2 axes, .* of 1"),
+        ({"diffusion": (1.0,)}, "diffusion: expected one entry for each of 2 axes, .* of 1"),
         ({"diffusion": (1.0, -2.0)}, "diffusion: expected a positive"),
         ({"diffusion": np.ones((3, 4))}, "diffusion: expected shape"),
         ({"diffusion": lambda x, y: x}, r"diffusion: .* got 0.0 at index \(0, 0\)"),

@@ -13,14 +13,17 @@ import pytest
 
 from solvers import (
     ConjugateGradient,
+    EllipticOperator,
     FastDiagonalization,
     Grid,
     Jacobi,
+    Multigrid,
     Poisson,
     Reason,
     SolveError,
     solve,
 )
+from solvers.solution import _pick
 from tests.solvers.cases import Manufactured, N, P, sides
 
 PROBLEM = Poisson(Grid(8), 1.0, boundary_values=lambda x: x)
@@ -28,9 +31,26 @@ PROBLEM = Poisson(Grid(8), 1.0, boundary_values=lambda x: x)
 
 def test_it_picks_a_method_and_names_it() -> None:
     assert solve(PROBLEM).method == "FastDiagonalization"
-    varying = Poisson(Grid(8), 1.0, diffusion=lambda x: 1 + x)
-    assert solve(varying).method == "ConjugateGradient"
+    plane = Poisson(Grid((8, 8)), 1.0, diffusion=lambda x, y: 1 + x)
+    assert solve(plane).method == "ConjugateGradient"
     assert solve(PROBLEM, Jacobi()).method == "Jacobi"
+    large = EllipticOperator(Grid((300, 300)), lambda x, y: 1 + x)
+    assert isinstance(_pick(large).preconditioner, Multigrid)
+
+
+def test_a_long_line_is_solved_in_a_step() -> None:
+    """Diagonally preconditioned conjugate gradients take as many steps as there are nodes."""
+    line = solve(Poisson(Grid(20_000), 1.0, diffusion=lambda x: 1 + 9 * x))
+    assert line.method == "LineRelaxation"
+    assert int(line.num_steps) == 1
+
+
+def test_an_earlier_solution_is_an_initial_guess() -> None:
+    problem = Poisson(Grid(8), 1.0, diffusion=lambda x: 1 + x)
+    again = solve(problem, Jacobi(), initial=solve(problem, Jacobi()))
+    assert int(again.num_steps) == 0
+    with pytest.raises(ValueError, match="initial: expected shape"):
+        solve(Poisson(Grid(9), 1.0), Jacobi(), initial=again)
 
 
 @pytest.mark.parametrize(

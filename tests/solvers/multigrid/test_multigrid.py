@@ -332,3 +332,9 @@ def test_what_it_cannot_do_is_refused() -> None:
         Multigrid(smoother=ConjugateGradient()).init(EllipticOperator(Grid((70, 70))), {})
     with pytest.raises(ValueError, match="cycle: an F-cycle is not symmetric"):
         as_preconditioner(Multigrid(Cycle.F), operator).mv(jnp.ones((5, 4), jnp.float32))
+
+
+def test_nodal_coefficients_for_each_axis_are_coarsened_by_their_means() -> None:
+    diffusion = (lambda x, y: 1 + x, lambda x, y: 1e-3 * (1 + x * y))
+    problem = Poisson(Grid((48, 40)), 1.0, diffusion=diffusion)
+    assert int(solve(problem, Multigrid()).num_steps) <= 10
