@@ -156,7 +156,7 @@ def handoff_table(results: dict[str, Any]) -> str:
         "coarse grid": lambda row: _cell(row["coarse"]["jacobi"]),
         "CG": lambda row: _zero(row, "cg"),
         "multigrid": lambda row: _zero(row, "multigrid"),
-        "direct": lambda row: _zero(row, "direct"),
+        "direct": lambda row: _zero(row, "direct_cg" if "direct_cg" in row["zero"] else "direct"),
         "regret": lambda row: f"{np.median(regrets(row)):.2f}, {max(regrets(row)):.2f}",
     }
     lines = [
@@ -172,8 +172,9 @@ def handoff_table(results: dict[str, Any]) -> str:
         f"{results['summary']} Medians of {results['settings']['seeds']} networks, regret also the "
         "worst; training, planning and looking charged, compilation apart; hybrid and Galerkin "
         "into Jacobi. The goal is the discretisation error, or 1e-5 of max|u| where that is "
-        f"smaller. ~ predicted, not run; – given up. {device['cores']} cores of "
-        f"{device['processor']}, float64 relaxation."
+        "smaller. Direct: by transforms; where a varies by elimination in 1-D, and else of the "
+        "mean coefficients, as a preconditioner. ~ predicted, not run; – given up. "
+        f"{device['cores']} cores of {device['processor']}, float64 relaxation."
     )
     return "\n".join([*lines, "", notes])
 

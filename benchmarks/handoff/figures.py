@@ -21,6 +21,7 @@ POINTS = {
     "cg": ("conjugate gradients", "#0072B2", "v"),
     "multigrid": ("multigrid", "#009E73", "s"),
     "direct": ("direct", "#000000", "*"),
+    "direct_cg": ("conjugate gradients, direct", "#CC79A7", "P"),
 }
 SCHEDULED = {
     "scheduler": ("hybrid, by the scheduler", "#D55E00", "o"),

@@ -79,7 +79,7 @@ def ways_table(rows: list[Row], solver: str) -> dict[str, Any]:
 def classical_table(rows: list[Row]) -> dict[str, Any]:
     """The solvers that need no network, and the hybrid beside them."""
     names = {"jacobi": "Jacobi", "gauss_seidel": "Gauss–Seidel", "sor": "best ω", "cg": "CG",
-             "multigrid": "multigrid", "direct": "direct"}  # fmt: skip
+             "multigrid": "multigrid", "direct": "direct", "direct_cg": "CG, direct"}  # fmt: skip
     body = []
     for row in rows:
         hybrid = median_seconds(row, "scheduler")

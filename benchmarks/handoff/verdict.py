@@ -6,7 +6,8 @@ import numpy as np
 
 Row = dict[str, Any]
 CLASSICAL = {"sor": "best over-relaxation", "cg": "conjugate gradients", "multigrid": "multigrid",
-             "direct": "the direct solver"}  # fmt: skip
+             "direct": "the direct solver",
+             "direct_cg": "conjugate gradients with a direct solver"}  # fmt: skip
 
 
 def ratio_to_jacobi(row: Row) -> list[float]:

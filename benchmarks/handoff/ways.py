@@ -20,6 +20,7 @@ from solvers import (
     GaussSeidel,
     Guess,
     Jacobi,
+    LineRelaxation,
     Multigrid,
     Poisson,
     ScaledGuess,
@@ -29,7 +30,7 @@ from solvers import (
 from solvers.gallery import Case
 from solvers.hybrid.handover import Handover, smoothed
 from solvers.hybrid.price import price_of
-from solvers.hybrid.timing import measure_step
+from solvers.hybrid.timing import measure_step, run_steps
 from solvers.snapshots import Snapshot
 
 SWEEPS = 2**30
@@ -187,10 +188,18 @@ def coarse_guess(entry: Entry, case: Case) -> tuple[float, jax.Array]:
 def classical(goal: Goal) -> Iterator[tuple[str, float]]:
     """Label and seconds of the strong solvers that no network is needed for."""
     problem, operator = goal.problem, goal.problem.operator
+    zero = jnp.zeros_like(goal.discrete)
     if operator.is_constant and not operator.is_singular:
         omega = optimal_over_relaxation(operator)
         method = GaussSeidel(omega, max_steps=SWEEPS, check_every=20)
         step, call = Pace(problem, method).again()
-        yield "sor", call + step * run_to(goal, method, jnp.zeros_like(goal.discrete)).steps
+        yield "sor", call + step * run_to(goal, method, zero).steps
     if operator.is_constant:
         yield "direct", timed(lambda: solve(problem, FastDiagonalization()).value)[0]
+    elif problem.grid.ndim == 1:
+        yield "direct", timed(lambda: solve(problem, LineRelaxation(max_steps=1), throw=False))[0]
+    else:
+        # Done after some steps, so that there is no pace to measure.
+        few = ConjugateGradient(preconditioner=FastDiagonalization())
+        steps = int(run_to(goal, few, zero).steps)
+        yield "direct_cg", timed(lambda: run_steps(problem, few, steps, zero))[0]

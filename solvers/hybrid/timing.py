@@ -18,7 +18,9 @@ Clock = Callable[[], float]
 # In least seconds: a run that needs no second one, and one after which nothing longer is tried,
 # should the machine have stood still while a call without steps was timed.
 LONG_ENOUGH, LONGEST = 5, 100
-ROUNDS = 3
+# The first rounds of a program may be twice as slow: the later half of so many counts, of fewer
+# where they take longer than these seconds.
+ROUNDS, FEWEST, ENOUGH = 9, 3, 0.3
 
 _called: set[Any] = set()
 _timed: dict[Any, "StepTime"] = {}
@@ -97,8 +99,12 @@ def step_time(problem: Problem, method: AbstractIteration, clock: Clock) -> Step
     if key in _timed:
         return _timed[key]._replace(compiling=0.0)
     start = clock()
-    found = [measure_step(problem, method, clock)[:2] for _ in range(ROUNDS)]
-    seconds, call = (statistics.median(column) for column in zip(*found, strict=True))
+    found = [measure_step(problem, method, clock)[:2]]
+    begin = clock()
+    while len(found) < FEWEST or (len(found) < ROUNDS and clock() - begin < ENOUGH):
+        found.append(measure_step(problem, method, clock)[:2])
+    warm = found[len(found) // 2 :]
+    seconds, call = (statistics.median(column) for column in zip(*warm, strict=True))
     _timed[key] = StepTime(seconds, call, clock() - start)
     return _timed[key]
 
