@@ -43,7 +43,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     with jax.numpy_dtype_promotion(promotion):
         result = yield
     if nextitem is not None and nextitem.path != item.path and _maps() > MOST_MAPS:
-        jax.clear_caches()
+        from solvers.hybrid.timing import forget  # after the flags, and where they are needed
+
+        forget()
     return result
 
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 
 from solvers import transforms
 from solvers.dominant import DominantSystems
 from solvers.grid import Boundary, Grid
 from solvers.iteration import (
+    AbstractPreconditioner,
     Reason,
     lineax_result,
     read_vector,
@@ -40,7 +40,7 @@ class FastDiagonalizationSetup(NamedTuple):
     scale: jax.Array
 
 
-class FastDiagonalization(lx.AbstractLinearSolver):
+class FastDiagonalization(AbstractPreconditioner):
     """Solve A u = b in the eigenbasis of A, by a sine, cosine or Fourier transform per axis.
 
     With row weights W and the 1-D modes φ of `solvers.transforms`,

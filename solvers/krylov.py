@@ -7,8 +7,14 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from solvers.grid import as_count
-from solvers.iteration import AbstractIteration, Operator, Preconditioner, stopping, without_mean
+from solvers.grid import as_count, expect
+from solvers.iteration import (
+    AbstractIteration,
+    AbstractPreconditioner,
+    Operator,
+    stopping,
+    without_mean,
+)
 from solvers.operators import EllipticOperator
 
 
@@ -52,7 +58,7 @@ class ConjugateGradient(AbstractIteration):
         True
     """
 
-    preconditioner: Preconditioner | None
+    preconditioner: AbstractPreconditioner | None
     preconditioner_steps: int = eqx.field(static=True)
     rtol: jax.Array
     atol: jax.Array
@@ -63,7 +69,7 @@ class ConjugateGradient(AbstractIteration):
     def __init__(
         self,
         *,
-        preconditioner: Preconditioner | None = None,
+        preconditioner: AbstractPreconditioner | None = None,
         preconditioner_steps: int = 1,
         rtol: Any = 1e-8,
         atol: Any = 0.0,
@@ -72,13 +78,8 @@ class ConjugateGradient(AbstractIteration):
     ):
         if isinstance(preconditioner, ConjugateGradient):
             raise ValueError("preconditioner: conjugate gradients are not linear, take another")
-        is_class = isinstance(preconditioner, type)
-        if preconditioner is not None and (
-            is_class or not isinstance(preconditioner, Preconditioner)
-        ):
-            raise ValueError(
-                f"preconditioner: expected a method of solvers, got {preconditioner!r}"
-            )
+        kinds = AbstractPreconditioner | None
+        expect("preconditioner", preconditioner, kinds, "a method of solvers")
         self.preconditioner = preconditioner
         self.preconditioner_steps = as_count("preconditioner_steps", preconditioner_steps)
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)

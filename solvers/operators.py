@@ -312,7 +312,8 @@ def _with_robin(grid: Grid, c: jax.Array | None, robin: Any) -> jax.Array | None
 
 def _coupling(grid: Grid, values: tuple[jax.Array, ...]) -> tuple[float, ...]:
     a = [1.0] * grid.ndim
-    if not any(x is values[0] for x in values[1:]) and not any(map(is_traced, values)):
+    is_one_for_all = all(x is values[0] for x in values)
+    if not is_one_for_all and not any(map(is_traced, values)):
         a = [float(np.exp(np.mean(np.log(np.asarray(x, np.float64))))) for x in values]
     strengths = [x / h**2 for x, h in zip(a, grid.spacing, strict=True)]
     largest = max(strengths)

@@ -196,8 +196,7 @@ def solve(
     operator, b = problem.operator, problem.rhs
     method = _pick(operator) if method is None else method
     expect("method", method, lx.AbstractLinearSolver, "a solver such as Jacobi()")
-    earlier = initial.field if isinstance(initial, Solution) else initial
-    guess = initial_guess(problem, method, earlier)
+    guess = initial_guess(problem, method, initial)
     options = {} if guess is None else {"y0": guess}
     excess, balances = _balance(operator, b)
     if not is_traced(balances) and not bool(balances):

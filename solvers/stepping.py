@@ -98,7 +98,8 @@ def initial_guess(problem: Poisson, method: Any, initial: Any) -> jax.Array | No
         ValueError: if it does not fit, or is not finite.
     """
     if initial is not None:
-        guess = problem.grid.restrict("initial", initial)
+        # An earlier solution stands for its field.
+        guess = problem.grid.restrict("initial", getattr(initial, "field", initial))
         refuse("initial", guess, lambda x: False, "finite values")
     elif isinstance(method, Multigrid) and method.full:
         guess = problem.boundary_extension()[problem.grid.unknowns]

@@ -197,9 +197,11 @@ def classical(goal: Goal) -> Iterator[tuple[str, float]]:
     if operator.is_constant:
         yield "direct", timed(lambda: solve(problem, FastDiagonalization()).value)[0]
     elif problem.grid.ndim == 1:
-        yield "direct", timed(lambda: solve(problem, LineRelaxation(max_steps=1), throw=False))[0]
+        once = LineRelaxation(max_steps=1)
+        yield "direct", timed(lambda: solve(problem, once, throw=False).value)[0]
     else:
         # Done after some steps, so that there is no pace to measure.
         few = ConjugateGradient(preconditioner=FastDiagonalization())
-        steps = int(run_to(goal, few, zero).steps)
-        yield "direct_cg", timed(lambda: run_steps(problem, few, steps, zero))[0]
+        steps = run_to(goal, few, zero).steps
+        if np.isfinite(steps):
+            yield "direct_cg", timed(lambda: run_steps(problem, few, int(steps), zero))[0]

@@ -6,7 +6,7 @@ from solvers.iteration.loop import power_of_two as power_of_two
 from solvers.iteration.loop import repeated as repeated
 from solvers.iteration.loop import residual_stats as residual_stats
 from solvers.iteration.method import AbstractIteration as AbstractIteration
-from solvers.iteration.method import Preconditioner as Preconditioner
+from solvers.iteration.method import AbstractPreconditioner as AbstractPreconditioner
 from solvers.iteration.method import as_preconditioner as as_preconditioner
 from solvers.iteration.method import fixed_steps as fixed_steps
 from solvers.iteration.method import refuse_options as refuse_options

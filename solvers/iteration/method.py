@@ -1,7 +1,7 @@
 """What a method has to supply, and what it gets for it: a lineax solver."""
 
 import abc
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -26,19 +26,19 @@ Setup = TypeVar("Setup")
 Carry = TypeVar("Carry")
 
 
-@runtime_checkable
-class Preconditioner(Protocol):
-    """What can be applied as a symmetric linear operator M⁻¹ ≈ A⁻¹."""
+class AbstractPreconditioner(lx.AbstractLinearSolver):
+    """A solver that can also be applied as a symmetric linear operator M⁻¹ ≈ A⁻¹."""
 
+    @abc.abstractmethod
     def prepare(self, operator: Operator) -> Any:
         """Compute all that depends on the operator alone."""
 
+    @abc.abstractmethod
     def precondition(self, setup: Any, r: jax.Array, steps: int) -> jax.Array:
-        """Apply `steps` steps from zero."""
-        ...
+        """Apply `steps` steps from zero as a symmetric linear operator."""
 
 
-class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
+class AbstractIteration(AbstractPreconditioner, Generic[Setup, Carry]):
     """An iterative method: it supplies a step, the loop owns everything else.
 
     The residual r = b − A u is looked at every `check_every` steps, in the norm √(∏h)·‖r‖₂ (‖r‖₂
@@ -121,10 +121,6 @@ class AbstractIteration(lx.AbstractLinearSolver, Generic[Setup, Carry]):
         del setup, carry, stats, unit
         return {}
 
-    @abc.abstractmethod
-    def precondition(self, setup: Setup, r: jax.Array, steps: int) -> jax.Array:
-        """Apply `steps` steps from zero as a symmetric linear operator."""
-
     def init(self, operator: Any, options: dict[str, Any]) -> tuple[Operator, Setup]:
         del options
         operator = as_operator(operator)
@@ -202,7 +198,7 @@ def fixed_steps(method: AbstractIteration, setup: Any, r: jax.Array, steps: int)
 
 
 def as_preconditioner(
-    method: Preconditioner, operator: lx.AbstractLinearOperator, *, steps: int = 1
+    method: AbstractPreconditioner, operator: lx.AbstractLinearOperator, *, steps: int = 1
 ) -> lx.FunctionLinearOperator:
     """Give `steps` steps of a method, from zero, as a symmetric positive definite operator ≈ A⁻¹.
 

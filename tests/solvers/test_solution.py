@@ -21,6 +21,7 @@ from solvers import (
     Poisson,
     Reason,
     SolveError,
+    iterates,
     solve,
 )
 from solvers.solution import _pick
@@ -49,6 +50,7 @@ def test_an_earlier_solution_is_an_initial_guess() -> None:
     problem = Poisson(Grid(8), 1.0, diffusion=lambda x: 1 + x)
     again = solve(problem, Jacobi(), initial=solve(problem, Jacobi()))
     assert int(again.num_steps) == 0
+    np.testing.assert_allclose(next(iterates(problem, Jacobi(), initial=again)), again.field)
     with pytest.raises(ValueError, match="initial: expected shape"):
         solve(Poisson(Grid(9), 1.0), Jacobi(), initial=again)
 
