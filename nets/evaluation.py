@@ -16,7 +16,7 @@ from solvers.problems import Poisson
 
 # Points of a device at a time: with some 64 neurons a layer's values then take a few megabytes, not
 # gigabytes.
-BLOCK = 16384
+BLOCK = 8192
 
 
 class Evaluation:
@@ -119,9 +119,8 @@ class Evaluation:
 
     def _in_blocks(self, network: Network, inputs: jax.Array) -> jax.Array:
         """A function of (N, inputs) points, at most `BLOCK` of each device's at a time."""
-        if len(inputs) <= BLOCK * self._sharding.shares:
-            return network(inputs)
-        values = jax.lax.map(network, self._sharding.parts(inputs, BLOCK))
+        parts = self._sharding.parts(inputs, BLOCK)
+        values = network(parts[0])[None] if len(parts) == 1 else jax.lax.map(network, parts)
         return self._sharding.joined(values, len(inputs))
 
     def _compiled(self, function: Any, params: Any, ansatz: Ansatz) -> Any:

@@ -10,6 +10,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Array = jax.Array | np.ndarray
 POINTS = "points"  # the one axis of a mesh here
+# Of points that are worked out together: of an odd number XLA's CPU backend did 32 neurons on one
+# thread, in twice the time.
+MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,11 @@ class PointSharding:
         return result if self.mesh is None else jnp.asarray(np.asarray(result))
 
     def parts(self, x: jax.Array, most: int, mode: str = "constant") -> jax.Array:
-        """Cut each share into parts of at most `most` points.
+        """Cut each share into equal parts of at most `most` points, filled up to `MULTIPLE`.
 
         Args:
             x: points along the first axis, shape (N, …).
+            most: a multiple of `MULTIPLE`, or it is passed by less than that.
             mode: what fills up the last part of each share, as for `jnp.pad`.
 
         Returns:
@@ -114,7 +118,7 @@ class PointSharding:
         """
         number = len(x) // self.shares
         count = -(-number // most)
-        size = -(-number // count)
+        size = MULTIPLE * -(-number // (count * MULTIPLE))
         shares = x.reshape(self.shares, number, *x.shape[1:])
         widths = [(0, 0), (0, count * size - number)] + [(0, 0)] * (x.ndim - 1)
         cut = jnp.pad(shares, widths, mode=mode).reshape(self.shares, count, size, *x.shape[1:])

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from nets import MLP, RitzTraining
-from nets.sharding import PointSharding, as_sharding
+from nets.sharding import MULTIPLE, PointSharding, as_sharding
 from solvers import Grid, Poisson
 
 ADAM = ("adam", "adam, paper sum", "refined")
@@ -147,7 +147,8 @@ class TestOrder:
     def test_parts_are_of_each_share_and_join_again(self, most: int) -> None:
         x = jnp.arange(21.0)
         parts = ThreeShares().parts(x[:, None], most)
-        assert parts.shape[1] <= 3 * most
+        assert len(parts) == -(-7 // most)
+        assert parts.shape[1] == 3 * MULTIPLE
         for part in np.asarray(parts).reshape(len(parts), 3, -1):
             for share, points in enumerate(part):
                 assert set(points) <= {0.0, *x[7 * share : 7 * share + 7].tolist()}
