@@ -61,10 +61,21 @@ def add_on_sides(
     for axis, pair in enumerate(pairs):
         for side, value in enumerate(pair):
             if value is not None:
-                at = tuple(-side if d == axis else slice(None) for d in range(grid.ndim))
                 share = 2 / grid.spacing[axis]  # 1/(wᵢhᵢ), wᵢ = ½
-                rows = rows.at[at].add(share * _values(name, grid, axis, side, value))
+                values = share * _values(name, grid, axis, side, value)
+                rows = rows + on_side(values, axis, side, grid.shape[axis])
     return rows
+
+
+def on_side(values: jax.Array, axis: int, side: int, size: int) -> jax.Array:
+    """Put values at the low (0) or the high (1) end of `size` nodes along `axis`, else zeros.
+
+    On a mesh a scatter into these nodes would change others: XLA moves it into the part of a device
+    that has none of them.
+    """
+    widths = [(0, 0)] * (values.ndim + 1)
+    widths[axis] = (0, size - 1) if side == 0 else (size - 1, 0)
+    return jnp.pad(jnp.expand_dims(values, axis), widths)
 
 
 def _values(name: str, grid: Grid, axis: int, side: int, given: Any) -> jax.Array:

@@ -104,7 +104,7 @@ def layout_of(shape: tuple[int, ...], wraps: tuple[bool, ...]) -> Layout:
 def by_parts(function: Callable[..., jax.Array], layout: Layout, *stacked: jax.Array) -> jax.Array:
     """Apply a function of stacked blocks and of their layout, on a mesh to the parts."""
     if max(layout.devices) == 1:
-        return function(layout, *(whole(x) for x in stacked))
+        return whole(function(layout, *map(whole, stacked)))
     local = functools.partial(function, layout._replace(is_part=True))
     return split_apply(local, *map(spread, stacked))
 

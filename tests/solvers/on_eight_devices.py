@@ -64,8 +64,10 @@ METHODS: dict[str, Any] = {
 GRIDS: dict[str, tuple[tuple[int, ...], Any, tuple[int, ...]]] = {
     "256 x 256": ((256, 256), D, (4, 2)),
     "290 x 171": ((290, 171), (D, (N, D)), (4, 2)),
+    "80 x 48": ((80, 48), (D, (D, N)), (2, 4)),
     "83 x 58": ((83, 58), (D, (N, D)), (4, 2)),
     "ring 192 x 131": ((192, 131), (P, (D, N)), (4, 2)),
+    "even ring 64 x 40": ((64, 40), (P, D), (4, 2)),
     "odd ring 193 x 130": ((193, 130), (P, D), (8,)),
     "40 x 40 x 40": ((40, 40, 40), D, (2, 2, 2)),
     "45 x 38 x 50": ((45, 38, 50), (D, (N, D), P), (2, 2, 2)),
@@ -80,8 +82,10 @@ def mesh_of(shape: tuple[int, ...]) -> jax.sharding.Mesh:
 
 def maker(name: str, diffusion: Any = 1.0, **data: Any) -> Callable[[], Poisson]:
     intervals, boundary, _ = GRIDS[name]
-    data = {"reaction": 0.5} | data
-    return lambda: Poisson(Grid(intervals, boundary=boundary), source, diffusion=diffusion, **data)
+    grid = Grid(intervals, boundary=boundary)
+    has_flux = any(N in pair for pair in grid.boundary)
+    data = {"reaction": 0.5, "flux": rising if has_flux else 0.0} | data
+    return lambda: Poisson(grid, source, diffusion=diffusion, **data)
 
 
 def distance(a: Any, b: Any) -> float:
@@ -211,6 +215,7 @@ def agreements() -> Iterator[tuple[str, Any, Callable[[], Poisson], tuple[int, .
         ("multigrid", "40 x 40 x 40"): 1.0,
         ("multigrid", "odd ring 193 x 130"): 1.0,
         ("multigrid", "31 x 26"): rising,
+        ("multigrid", "even ring 64 x 40"): rising,
         ("red-black", "ring 192 x 131"): rising,
     }
     for (method, grid), diffusion in pairs.items():
