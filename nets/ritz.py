@@ -11,7 +11,7 @@ from nets.ansatz import ansatz_at, cast
 from nets.boundaries import BoundaryTreatment, HardBoundary, boundary_function, locate
 from nets.energies import NodalEnergy, PointEnergy, RitzEnergy
 from nets.quadrature import GaussLegendre, GridEnergy, Quadrature, node_points
-from solvers.grid import Boundary, Grid, as_real, refuse
+from solvers.grid import Boundary, Cells, Grid, as_real, refuse
 from solvers.problems import Poisson
 
 
@@ -161,12 +161,12 @@ def _sample(
     if isinstance(value, Callable):
         x = (jnp.asarray(x, grid.dtype) for x in locate(grid, tuple(points.T)))
         values = as_real(name, value(*x), grid.dtype, ((), points.shape[:1]))
-    elif np.ndim(value) == 0 or quadrature.on_nodes:
+    elif not isinstance(value, Cells) and (np.ndim(value) == 0 or quadrature.on_nodes):
         values = as_real(name, value, grid.dtype, ((), shape))
     else:
         raise ValueError(
-            f"{name}: {type(quadrature).__name__} needs a number or a callable, got an array on "
-            "the nodes; train with quadrature=GridEnergy()"
+            f"{name}: {type(quadrature).__name__} needs a number or a callable, got values of "
+            "nodes or cells; train with quadrature=GridEnergy()"
         )
     refuse(name, values, lambda x: False, "finite values at the points of the quadrature")
     return np.broadcast_to(np.asarray(values, np.float64).reshape(-1), (len(points),))
@@ -178,10 +178,13 @@ def _per_axis(diffusion: Any) -> tuple[Any, ...]:
 
 
 def choose_quadrature(problem: Poisson) -> Quadrature:
-    """`GridEnergy` if any data is a nodal array, else `GaussLegendre`."""
+    """`GridEnergy` if any data is an array of nodes or cells, else `GaussLegendre`."""
     data = [problem.source, problem.reaction, problem.boundary_values]
     data += _per_axis(problem.diffusion)
     on_sides = (*problem.flux, *problem.robin)
     data += [value for pair in on_sides for value in pair if value is not None]
-    has_arrays = any(not isinstance(item, Callable) and np.ndim(item) > 0 for item in data)
+    has_arrays = any(
+        isinstance(item, Cells) or (not isinstance(item, Callable) and np.ndim(item) > 0)
+        for item in data
+    )
     return GridEnergy() if has_arrays else GaussLegendre()

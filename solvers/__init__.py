@@ -5,6 +5,7 @@ from solvers import spectrum as spectrum
 from solvers.deflation import Deflated as Deflated
 from solvers.direct import FastDiagonalization as FastDiagonalization
 from solvers.grid import Boundary as Boundary
+from solvers.grid import Cells as Cells
 from solvers.grid import Grid as Grid
 from solvers.hybrid import Deflation as Deflation
 from solvers.hybrid import FixedHandoff as FixedHandoff

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 
 from solvers.compiler import HIGHEST
 from solvers.grid import as_count, refuse
-from solvers.iteration import AbstractIteration, Operator, repeated, without_mean
+from solvers.iteration import (
+    AbstractIteration,
+    AbstractPreconditioner,
+    Operator,
+    repeated,
+    without_mean,
+)
 from solvers.krylov import ConjugateGradient
 from solvers.operators import EllipticOperator
 
@@ -34,7 +40,7 @@ class Deflated(AbstractIteration):
 
     Args:
         method: any iterative method but `ConjugateGradient`; rtol, atol and max_steps are its own,
-            max_steps counted in these larger steps.
+            max_steps counted in these larger steps. In a preconditioner also `FastDiagonalization`.
         vectors: values at the unknowns, shape (k, *grid.shape); dependent ones are left out.
         every: steps of the method between two corrections; another number needs no compilation.
         check_every: steps between two looks at the residual.
@@ -58,16 +64,16 @@ class Deflated(AbstractIteration):
         True
     """
 
-    method: AbstractIteration
+    method: AbstractPreconditioner
     vectors: jax.Array
     every: jax.Array
     check_every: int = eqx.field(static=True)
     works_in_place: ClassVar[bool] = True
 
     def __init__(
-        self, method: AbstractIteration, vectors: Any, *, every: int = 1, check_every: int = 1
+        self, method: AbstractPreconditioner, vectors: Any, *, every: int = 1, check_every: int = 1
     ):
-        if not isinstance(method, AbstractIteration) or isinstance(method, ConjugateGradient):
+        if not isinstance(method, AbstractPreconditioner) or isinstance(method, ConjugateGradient):
             raise ValueError(
                 f"method: expected a linear iteration such as Jacobi(), got {method!r}; "
                 "ConjugateGradient takes a Deflated one as its preconditioner"
@@ -80,15 +86,24 @@ class Deflated(AbstractIteration):
 
     @property
     def rtol(self) -> jax.Array:  # type: ignore[override]
-        return self.method.rtol
+        return self._iteration.rtol
 
     @property
     def atol(self) -> jax.Array:  # type: ignore[override]
-        return self.method.atol
+        return self._iteration.atol
 
     @property
     def max_steps(self) -> jax.Array:  # type: ignore[override]
-        return self.method.max_steps
+        return self._iteration.max_steps
+
+    @property
+    def _iteration(self) -> AbstractIteration:
+        if not isinstance(self.method, AbstractIteration):
+            raise ValueError(
+                f"method: {self.method!r} has no steps; give the Deflated one to ConjugateGradient "
+                "as its preconditioner"
+            )
+        return self.method
 
     def prepare(self, operator: Operator) -> DeflatedSetup:
         if not isinstance(operator, EllipticOperator):
@@ -103,9 +118,10 @@ class Deflated(AbstractIteration):
         return corrected(setup.operator, setup.basis, b, u)
 
     def step(self, setup: DeflatedSetup, b: jax.Array, carry: jax.Array) -> jax.Array:
-        inner = self.method.start(setup.inner, b, carry)
-        inner = repeated(self.method, setup.inner, b, inner, self.every)
-        return corrected(setup.operator, setup.basis, b, self.method.current(setup.inner, inner))
+        method = self._iteration
+        inner = method.start(setup.inner, b, carry)
+        inner = repeated(method, setup.inner, b, inner, self.every)
+        return corrected(setup.operator, setup.basis, b, method.current(setup.inner, inner))
 
     def current(self, setup: DeflatedSetup, carry: jax.Array) -> jax.Array:
         return carry

@@ -55,5 +55,5 @@ def explain_failure(solution: Any, method: Any, b: jax.Array) -> str:
         if falls and 0 < rtol * scale < norms[-1] and bool(solution.reason == Reason.max_steps):
             rate = np.log(norms[-1] / norms[-2]) / (steps[-1] - steps[-2])
             more = np.log(rtol * scale / norms[-1]) / rate
-            text += f" (to {rtol:.1e} about {more:.2g} more at the present rate)"
+            text += f" (to {rtol:.1e} about {more:.2g} more at the present rate, which may fall)"
     return f"{text}. {message(solution.reason)}{slowness(solution.stats)}"

@@ -32,6 +32,26 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
+class Cells(eqx.Module):
+    """Values of the cells between nodes, constant in each: materials, the voxels of an image.
+
+    Cell j of an axis lies between its nodes j and j + 1, the last one of a periodic axis between
+    its last node and its first.
+
+    Args:
+        values: shape `grid.intervals`; may be traced.
+
+    Example:
+        >>> from solvers import FastDiagonalization, Poisson, solve
+        >>> two = jnp.array([1.0, 1, 3, 3])  # −(a u′)′ = 0: the slopes are as 3 to 1
+        >>> problem = Poisson(Grid(4), 0.0, diffusion=Cells(two), boundary_values=lambda x: 4 * x)
+        >>> print(solve(problem).field)
+        [0.  1.5 3.  3.5 4. ]
+    """
+
+    values: Any
+
+
 class Grid(eqx.Module):
     """Vertex-centred grid on the box ∏ [lowerᵢ, upperᵢ] in 1-D, 2-D or 3-D.
 
@@ -184,14 +204,41 @@ class Grid(eqx.Module):
 
         Args:
             name: of the argument, for the message.
-            value: number (returned as a scalar array), array of shape `full_shape`, or callable,
-                called once with `ndim` arrays of shape `full_shape`.
+            value: number (returned as a scalar array), array of shape `full_shape`, `Cells`, whose
+                mean around each node is taken, or callable, called once with `ndim` arrays of shape
+                `full_shape`.
 
         Raises:
             ValueError: if the result is not a scalar or of shape `full_shape`, or is not real.
         """
+        if isinstance(value, Cells):
+            return self.around(self.cells(name, value), range(self.ndim))
         sampled = value(*self.coordinates()) if callable(value) else value
         return as_real(name, sampled, self.dtype, ((), self.full_shape))
+
+    def cells(self, name: str, value: Cells) -> jax.Array:
+        """Read the values of `Cells`, shape `intervals`.
+
+        Raises:
+            ValueError: if they have another shape or are not real.
+        """
+        return as_real(name, value.values, self.dtype, (self.intervals,))
+
+    def around(self, values: jax.Array, axes: Iterable[int]) -> jax.Array:
+        """Mean of the cells around each node along `axes`, of those in the box: n to all nodes."""
+        for axis in axes:
+            if self.is_periodic(axis):
+                values = (values + jnp.roll(values, 1, axis)) / 2
+                continue
+            count = np.full(self.full_shape[axis], 2.0)
+            count[[0, -1]] = 1
+            before, after = (
+                jnp.pad(values, [ends if d == axis else (0, 0) for d in range(self.ndim)])
+                for ends in ((1, 0), (0, 1))
+            )
+            shape = [-1 if d == axis else 1 for d in range(self.ndim)]
+            values = (before + after) / jnp.asarray(count.reshape(shape), self.dtype)
+        return values
 
     def restrict(self, name: str, u: Any) -> jax.Array:
         """Read `u`, given at the unknowns or on all nodes, at the unknowns: shape `shape`.

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.grid import Boundary, Grid, expect, is_traced, refuse
-from solvers.sides import add_on_sides, is_given, is_nonzero, side_pairs
+from solvers.grid import Boundary, Cells, Grid, expect, is_traced, refuse
+from solvers.sides import add_on_sides, is_given, is_nonzero, on_side, side_pairs
 
 
 class EllipticOperator(lx.AbstractLinearOperator):
@@ -25,14 +25,15 @@ class EllipticOperator(lx.AbstractLinearOperator):
     where neighbours beyond a Dirichlet side are 0, a Neumann side has no outer face, wᵢ is ½ on a
     Neumann side and 1 elsewhere and W = ∏wᵢ: interior rows are the equation as written, a row is
     halved once for each Neumann side it lies on, and A = Aᵀ in the plain inner product. Nodal a
-    gives faces by the harmonic mean.
+    gives faces by the harmonic mean, a of `Cells` by the mean of the cells around a face, so that
+    materials meet on the lines between nodes.
 
     Args:
         grid: where.
-        diffusion: a > 0. A number, an array on all nodes, or a callable of the coordinates; or a
-            tuple of these, one per axis. May be traced.
-        reaction: c ≥ 0. A number, an array on all nodes, or a callable. May be traced; a traced c
-            is taken to make a problem without Dirichlet sides regular.
+        diffusion: a > 0. A number, an array on all nodes, `Cells`, or a callable of the
+            coordinates; or a tuple of these, one per axis. May be traced.
+        reaction: c ≥ 0. A number, an array on all nodes, `Cells`, or a callable. May be traced; a
+            traced c is taken to make a problem without Dirichlet sides regular.
         robin: α ≥ 0 of a ∂u/∂n + αu = 0 on Neumann sides, given as the flux of `Poisson`; a traced
             one as a traced c.
 
@@ -40,8 +41,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
         conductances: a/hᵢ² per axis, a scalar or an array on the faces, low to high, one more than
             there are unknowns along that axis.
         reaction: None where c and α are 0, else the scalar c, or all c_j at the unknowns.
-        coupling: static; aᵢ/hᵢ² per axis relative to the largest, rounded to powers of √2. Nodal
-            aᵢ count by their geometric means, traced ones as isotropic.
+        coupling: static; aᵢ/hᵢ² per axis relative to the largest, rounded to powers of √2. Arrays
+            count by their geometric means, traced ones as isotropic.
 
     Raises:
         ValueError: if a ≤ 0, c < 0, α < 0, or a coefficient has the wrong shape.
@@ -62,9 +63,10 @@ class EllipticOperator(lx.AbstractLinearOperator):
     def __init__(self, grid: Grid, diffusion: Any = 1.0, reaction: Any = 0.0, robin: Any = 0.0):
         expect("grid", grid, Grid, "a Grid, such as Grid((64, 64))")
         self.grid = grid
-        values = _diffusion_per_axis(grid, diffusion)
-        self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(values))
+        given = _diffusion_per_axis(grid, diffusion)
+        self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(given))
         self.reaction = _with_robin(grid, _reaction(grid, reaction), robin)
+        values = tuple(a.values if isinstance(a, Cells) else a for a in given)
         self.coupling = _coupling(grid, values)
 
     @property
@@ -115,9 +117,9 @@ class EllipticOperator(lx.AbstractLinearOperator):
             )
             g = boundary_field[across]
             if low_side is Boundary.DIRICHLET:
-                rows = rows + low * _only(g, axis, 0, self.grid.shape[axis])
+                rows = rows + low * _on_side(g, axis, 0, self.grid.shape[axis])
             if high_side is Boundary.DIRICHLET:
-                rows = rows + high * _only(g, axis, -1, self.grid.shape[axis])
+                rows = rows + high * _on_side(g, axis, 1, self.grid.shape[axis])
         return self.weigh(rows)
 
     def face_pair(self, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -235,10 +237,9 @@ def _pad(u: jax.Array, axis: int, low: int, high: int) -> jax.Array:
     return jnp.pad(u, [(low, high) if d == axis else (0, 0) for d in range(u.ndim)])
 
 
-def _only(g: jax.Array, axis: int, end: int, size: int) -> jax.Array:
-    """The first (`end` 0) or last node of `g` along `axis`, at that end of `size` zeros."""
-    side = jnp.take(g, jnp.asarray([end]), axis=axis)
-    return _pad(side, axis, 0, size - 1) if end == 0 else _pad(side, axis, size - 1, 0)
+def _on_side(g: jax.Array, axis: int, side: int, size: int) -> jax.Array:
+    """The nodes of `g` on one side of the box, at that end of `size` zeros along `axis`."""
+    return on_side(jax.lax.index_in_dim(g, -side, axis, keepdims=False), axis, side, size)
 
 
 def open_faces(grid: Grid, axis: int) -> np.ndarray:
@@ -250,43 +251,57 @@ def open_faces(grid: Grid, axis: int) -> np.ndarray:
     return faces
 
 
-def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array, ...]:
-    """One scalar or nodal array per axis."""
-    if isinstance(diffusion, Sequence):
-        if len(diffusion) != grid.ndim:
-            raise ValueError(
-                f"diffusion: expected one entry for each of {grid.ndim} axes, or an array of "
-                f"shape {grid.full_shape}, got a sequence of {len(diffusion)}"
-            )
-        values = tuple(grid.sample("diffusion", a) for a in diffusion)
-        if any(a.ndim > 0 for a in values):
-            values = tuple(jnp.broadcast_to(a, grid.full_shape) for a in values)
-    else:
-        values = (grid.sample("diffusion", diffusion),) * grid.ndim
-    wanted = "a positive finite number (the problem is elliptic)"
-    for a in values:
-        refuse("diffusion", a, lambda x: x <= 0, wanted)
-    return values
+def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array | Cells, ...]:
+    """One scalar, nodal array or `Cells` of an array per axis."""
+
+    def read(a: Any) -> jax.Array | Cells:
+        is_cells = isinstance(a, Cells)
+        values = grid.cells("diffusion", a) if is_cells else grid.sample("diffusion", a)
+        wanted = "a positive finite number (the problem is elliptic)"
+        refuse("diffusion", values, lambda x: x <= 0, wanted)
+        return Cells(values) if is_cells else values
+
+    if not isinstance(diffusion, Sequence):
+        return (read(diffusion),) * grid.ndim
+    if len(diffusion) != grid.ndim:
+        raise ValueError(
+            f"diffusion: expected one entry for each of {grid.ndim} axes, or an array of "
+            f"shape {grid.full_shape}, got a sequence of {len(diffusion)}"
+        )
+    values = tuple(map(read, diffusion))
+    if all(map(_is_number, values)):
+        return values
+    return tuple(jnp.broadcast_to(a, grid.full_shape) if _is_number(a) else a for a in values)
 
 
-def _conductance(grid: Grid, axis: int, a: jax.Array) -> jax.Array:
-    """a/hᵢ² as a scalar, or on the faces along `axis` by the harmonic mean of the nodes."""
+def _is_number(a: jax.Array | Cells) -> bool:
+    return not isinstance(a, Cells) and a.ndim == 0
+
+
+def _conductance(grid: Grid, axis: int, a: jax.Array | Cells) -> jax.Array:
+    """a/hᵢ² as a scalar, or on the faces along `axis`, by means of what is around them."""
     h2 = jnp.asarray(grid.spacing[axis] ** 2, grid.dtype)
-    if a.ndim == 0:
-        return a / h2
     across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
-    a = a[across]
-    low, high = a, jnp.roll(a, -1, axis)
-    # A product low·high would leave float32's range. The last face joins the last node and the
-    # first one.
-    faces = 2 * low * (high / (low + high))
+    if isinstance(a, Cells):
+        faces = grid.around(a.values, [d for d in range(grid.ndim) if d != axis])[across]
+    elif a.ndim == 0:
+        return a / h2
+    else:
+        faces = _between_nodes(grid, axis, a[across])
     if grid.is_periodic(axis):
         faces = jnp.concatenate([jax.lax.slice_in_dim(faces, -1, None, axis=axis), faces], axis)
         return faces / h2
-    faces = jax.lax.slice_in_dim(faces, 0, grid.intervals[axis], axis=axis)
     closed = [int(side is Boundary.NEUMANN) for side in grid.boundary[axis]]
     widths = [closed if d == axis else (0, 0) for d in range(grid.ndim)]
     return jnp.pad(faces, widths) / h2
+
+
+def _between_nodes(grid: Grid, axis: int, a: jax.Array) -> jax.Array:
+    """The harmonic mean of each node and the next one; of a ring the last and the first, too."""
+    low, high = a, jnp.roll(a, -1, axis)
+    # A product low·high would leave float32's range.
+    faces = 2 * low * (high / (low + high))
+    return jax.lax.slice_in_dim(faces, 0, grid.intervals[axis], axis=axis)
 
 
 def _reaction(grid: Grid, reaction: Any) -> jax.Array | None:

@@ -21,8 +21,8 @@ class Poisson(eqx.Module):
 
     Args:
         grid: where.
-        source: f. A number, an array on all nodes (`grid.full_shape`), or a callable of the
-            coordinates, called once with arrays of that shape.
+        source: f. A number, an array on all nodes (`grid.full_shape`), `Cells`, or a callable of
+            the coordinates, called once with arrays on all nodes.
         diffusion: a > 0. As `source`, or a tuple of such, one per axis.
         reaction: c ≥ 0. As `source`.
         boundary_values: g. As `source`; only values on Dirichlet sides are used.

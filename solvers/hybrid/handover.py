@@ -130,7 +130,13 @@ class Galerkin(Handover):
                     "training: Galerkin needs snapshots with features, such as those of a "
                     "RitzTraining whose model has them"
                 )
-            vectors.append(snapshot.features(grid)[(slice(None), *grid.unknowns)])
+            features = snapshot.features(grid)
+            if jnp.shape(features)[1:] != grid.full_shape:
+                raise ValueError(
+                    f"features: expected shape {('k', *grid.full_shape)} from a snapshot, got "
+                    f"{jnp.shape(features)}"
+                )
+            vectors.append(features[(slice(None), *grid.unknowns)])
         if self.modes:
             vectors.append(lowest_modes(grid, self.modes))
         return jnp.concatenate(vectors)
@@ -190,8 +196,6 @@ class Deflation(Handover):
         vectors = self._galerkin.span(problem, snapshot)
         if isinstance(method, ConjugateGradient):
             inner = Jacobi() if method.preconditioner is None else method.preconditioner
-            if not isinstance(inner, AbstractIteration):
-                return method
             return ConjugateGradient(
                 preconditioner=Deflated(inner, vectors, every=self.every or 1),
                 rtol=method.rtol,

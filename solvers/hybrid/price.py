@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -188,11 +189,21 @@ def price_of(
     clock: Clock = time.perf_counter,
 ) -> RelaxationPrice | TimedPrice:
     """Pick the way to price `method`, and measure on this device what it needs."""
-    if target is not None and not 0 < target < 1:
-        raise ValueError(f"target: expected None or a number in (0, 1), got {target!r}")
+    check_target(target)
     if isinstance(method, Jacobi | GaussSeidel | Multigrid):
         return RelaxationPrice(problem, method, target, clock)
     return TimedPrice(problem, method, clock)
+
+
+def check_target(target: Any) -> None:
+    """Refuse what is no relative error.
+
+    Raises:
+        ValueError: if `target` is neither None nor a number in (0, 1).
+    """
+    is_number = isinstance(target, Real | jax.Array | np.ndarray)
+    if target is not None and not (is_number and 0 < target < 1):
+        raise ValueError(f"target: expected None or a number in (0, 1), got {target!r}")
 
 
 def _as_probed(problem: Problem, method: Multigrid, modes: SmoothModes) -> SmoothModes:

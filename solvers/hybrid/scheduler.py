@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+from numbers import Real
 from typing import Any, NamedTuple, Protocol
 
+from solvers.grid import expect
+from solvers.hybrid.price import check_target
 from solvers.hybrid.session import Look, Session
 from solvers.hybrid.timing import zero_guess
 from solvers.snapshots import Snapshot
@@ -72,6 +75,7 @@ class FixedHandoff:
     def __post_init__(self) -> None:
         if isinstance(self.step, bool) or not isinstance(self.step, int) or self.step < 0:
             raise ValueError(f"step: expected an integer of at least 0, got {self.step!r}")
+        check_target(self.target)
 
     def decide(self, session: Session) -> Handoff:
         last, reason = self._watch(session)
@@ -147,10 +151,11 @@ class SpectralHandoff:
     combine: bool = True
 
     def __post_init__(self) -> None:
-        if self.target is not None and not 0 < self.target < 1:
-            raise ValueError(f"target: expected None or a number in (0, 1), got {self.target!r}")
-        if self.least_steps is not None and not self.least_steps >= 0:
-            raise ValueError(f"least_steps: expected at least 0, got {self.least_steps!r}")
+        check_target(self.target)
+        if self.least_steps is not None:
+            expect("least_steps", self.least_steps, Real, "a number of steps, or None")
+            if not self.least_steps >= 0:
+                raise ValueError(f"least_steps: expected at least 0, got {self.least_steps!r}")
 
     def decide(self, session: Session) -> Handoff:
         pace = session.step_seconds

@@ -55,13 +55,16 @@ def test_a_deflated_relaxation_solves_in_fewer_sweeps(inner: Jacobi | GaussSeide
     assert 5 * int(found.num_steps) < 0.5 * int(plain.num_steps)
 
 
-def test_as_a_preconditioner_it_is_symmetric_and_positive_definite() -> None:
-    method = Deflated(GaussSeidel(), VECTORS)
+@pytest.mark.parametrize("inner", [GaussSeidel(), FastDiagonalization()])
+def test_as_a_preconditioner_it_is_symmetric_and_positive_definite(
+    inner: GaussSeidel | FastDiagonalization,
+) -> None:
+    method = Deflated(inner, VECTORS)
     near = jax.vmap(as_preconditioner(method, PROBLEM.operator, steps=2).mv)
     matrix = near(jnp.eye(GRID.size).reshape(-1, *GRID.shape)).reshape(GRID.size, GRID.size)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
     assert np.linalg.eigvalsh(matrix).min() > 0
-    plain = solve(PROBLEM, ConjugateGradient(preconditioner=GaussSeidel()))
+    plain = solve(PROBLEM, ConjugateGradient(preconditioner=inner))
     found = solve(PROBLEM, ConjugateGradient(preconditioner=method))
     assert int(found.num_steps) < int(plain.num_steps)
 
@@ -89,6 +92,7 @@ def test_gradients_go_through_the_solution_and_not_through_the_span() -> None:
     [
         (lambda: Deflated("jacobi", VECTORS), "method"),  # type: ignore
         (lambda: Deflated(ConjugateGradient(), VECTORS), "preconditioner"),
+        (lambda: solve(PROBLEM, Deflated(FastDiagonalization(), VECTORS)), "has no steps"),
         (lambda: Deflated(Jacobi(), VECTORS * jnp.nan), "vectors"),
         (lambda: Deflated(Jacobi(), VECTORS, every=0), "every"),
         (lambda: solve(PROBLEM, Deflated(Jacobi(), VECTORS[0])), "vectors"),

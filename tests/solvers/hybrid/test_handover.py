@@ -91,6 +91,12 @@ def test_a_snapshot_without_features_is_refused_in_words() -> None:
         Galerkin().start(problem, Snapshot(0, 0.0, lambda grid: jnp.zeros(9)))
 
 
+def test_features_of_another_shape_are_refused_in_words() -> None:
+    snapshot = Snapshot(0, 0.0, lambda grid: jnp.zeros(9), None, lambda grid: jnp.zeros((9, 4)))
+    with pytest.raises(ValueError, match=r"features: expected shape \('k', 9\) .* got \(9, 4\)"):
+        Galerkin().start(Poisson(Grid(8), 1.0), snapshot)
+
+
 def test_without_noise_smoothing_leaves_the_solution_alone() -> None:
     problem = PROBLEMS[0]
     u = solve(problem).field

@@ -316,7 +316,10 @@ def test_an_empty_training_is_an_error(session_of: Any) -> None:
     [
         (lambda: FixedHandoff(-1), "step"),
         (lambda: FixedHandoff(1.5), "step"),  # type: ignore
+        (lambda: FixedHandoff(1, target="x"), "target"),  # type: ignore
+        (lambda: SpectralHandoff("x"), "target"),  # type: ignore
         (lambda: SpectralHandoff(target=2.0), "target"),
+        (lambda: SpectralHandoff(least_steps="x"), "least_steps"),  # type: ignore
         (lambda: SpectralHandoff(least_steps=-1), "least_steps"),
         (lambda: Hybrid("jacobi"), "method"),  # type: ignore
         (lambda: Hybrid(Jacobi(), "spectral"), "scheduler"),  # type: ignore
