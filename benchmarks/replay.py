@@ -24,7 +24,7 @@ FIXED = 10  # handoffs, each at twice the steps of the one before
 TIMED, LEAST_STRETCH = 4, 5
 SAMPLES = 128
 # Runs of the scheduler, of which the median is taken: its looks are of milliseconds.
-RUNS = 5
+RUNS = 3
 
 
 class Replay:
@@ -225,7 +225,7 @@ def replayed(
 ) -> Regret:
     """Hold the scheduler against no training and fixed handoffs of the same recorded training.
 
-    Of five runs of the scheduler the one counts that is in the middle by what it charged and
+    Of three runs of the scheduler the one counts that is in the middle by what it charged and
     promised.
 
     A fixed handoff is of the one snapshot, or of its combination with zero and those of the fixed
