@@ -10,8 +10,8 @@ from hypothesis import settings
 
 os.environ["MPLBACKEND"] = "Agg"
 # Most of the suite's time is compilation. It takes a third as long without LLVM's optimiser and,
-# where jaxlib still knows these flags, without the fusion emitters, which build each kernel by way of
-# MLIR, and with the kernels of a program in one piece; the numbers are the same to rounding.
+# where jaxlib still knows these flags, without the fusion emitters, which build each kernel by way
+# of MLIR, and with all kernels of a program in one piece; the numbers are the same to rounding.
 flags = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
 if jax.__version_info__ < (0, 11):
     flags += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]

@@ -255,10 +255,9 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array | Cells, 
     """One scalar, nodal array or `Cells` of an array per axis."""
 
     def read(a: Any) -> jax.Array | Cells:
-        is_cells = isinstance(a, Cells)
-        values = grid.cells("diffusion", a) if is_cells else grid.sample("diffusion", a)
-        wanted = "a positive finite number (the problem is elliptic)"
-        refuse("diffusion", values, lambda x: x <= 0, wanted)
+        name, is_cells = "diffusion", isinstance(a, Cells)
+        values = grid.cells(name, a) if is_cells else grid.sample(name, a)
+        refuse(name, values, lambda x: x <= 0, "a positive finite number (the problem is elliptic)")
         return Cells(values) if is_cells else values
 
     if not isinstance(diffusion, Sequence):
@@ -269,13 +268,11 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array | Cells, 
             f"shape {grid.full_shape}, got a sequence of {len(diffusion)}"
         )
     values = tuple(map(read, diffusion))
-    if all(map(_is_number, values)):
+    if not any(isinstance(a, Cells) or a.ndim > 0 for a in values):
         return values
-    return tuple(jnp.broadcast_to(a, grid.full_shape) if _is_number(a) else a for a in values)
-
-
-def _is_number(a: jax.Array | Cells) -> bool:
-    return not isinstance(a, Cells) and a.ndim == 0
+    return tuple(
+        a if isinstance(a, Cells) else jnp.broadcast_to(a, grid.full_shape) for a in values
+    )
 
 
 def _conductance(grid: Grid, axis: int, a: jax.Array | Cells) -> jax.Array:

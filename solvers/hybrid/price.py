@@ -202,7 +202,7 @@ def check_target(target: Any) -> None:
         ValueError: if `target` is neither None nor a number in (0, 1).
     """
     is_number = isinstance(target, Real | jax.Array | np.ndarray)
-    if target is not None and not (is_number and 0 < target < 1):
+    if target is not None and not (is_number and 0 < float(target) < 1):
         raise ValueError(f"target: expected None or a number in (0, 1), got {target!r}")
 
 

@@ -14,7 +14,6 @@ from solvers import (
     GaussSeidel,
     Grid,
     Jacobi,
-    Multigrid,
     Poisson,
     Reason,
     as_preconditioner,
