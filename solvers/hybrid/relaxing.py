@@ -13,6 +13,7 @@ from solvers.hybrid.timing import Clock
 from solvers.iteration import HISTORY, AbstractIteration, Reason, has_succeeded, lineax_result
 from solvers.krylov import ConjugateGradient
 from solvers.placement import Placed
+from solvers.refinement import Refined
 from solvers.solution import PlacedSolution, Problem, SolveError, solve
 
 # Solves that are predicted to take less run in one go; longer ones are looked after this often.
@@ -41,11 +42,11 @@ def relax(
     """Solve from `initial`; at a limit or at Ctrl-C, give what there is, `Reason.interrupted`.
 
     A compiled solve cannot be stopped, so that a long one runs in rounds of a quarter of a second,
-    whose histories are joined. Conjugate gradients forget their directions between rounds, and run
-    in one go where there is no limit.
+    whose histories are joined. Conjugate gradients forget their directions between rounds, and
+    pairs of numbers the smaller ones: these run in one go where there is no limit.
     """
     is_short = limit.predicted < min(UNWATCHED, limit.seconds)
-    is_whole = isinstance(method, ConjugateGradient) and limit.seconds == np.inf
+    is_whole = isinstance(method, ConjugateGradient | Refined) and limit.seconds == np.inf
     if is_short or is_whole or not isinstance(method, AbstractIteration):
         return solve(problem, method, initial=initial, throw=False)
     budget, count, rounds = int(method.max_steps), 0, method.check_every

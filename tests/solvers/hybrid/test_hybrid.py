@@ -16,6 +16,7 @@ from solvers import (
     Hybrid,
     Jacobi,
     Reason,
+    Refined,
     SolveError,
     SpectralHandoff,
     advise,
@@ -423,11 +424,15 @@ def test_ctrl_c_in_relaxing_gives_what_there_is(monkeypatch: pytest.MonkeyPatch)
     assert norms[-1] == pytest.approx(float(residual), rel=1e-6)
 
 
-def test_rounds_of_a_watched_solve_are_one_solve() -> None:
-    method = Jacobi(rtol=1e-6, max_steps=10**7)
+@pytest.mark.parametrize(
+    ("method", "tick"),
+    [(Jacobi(rtol=1e-6, max_steps=10**7), 0.1), (Refined(Jacobi(), every=2000, rtol=1e-18), 1.0)],
+    ids=["plain", "pairs"],
+)
+def test_rounds_of_a_watched_solve_are_one_solve(method: Any, tick: float) -> None:
     start = jnp.zeros(PROBLEM.grid.shape)
     # A clock that runs fast keeps the rounds short.
-    watched = relax(PROBLEM, method, start, Limit(np.inf, np.inf), Clock(0.1))
+    watched = relax(PROBLEM, method, start, Limit(np.inf, np.inf), Clock(tick))
     plain = solve(PROBLEM, method)
     assert int(watched.num_steps) == int(plain.num_steps)
     np.testing.assert_array_equal(watched.value, plain.value)
