@@ -161,7 +161,7 @@ def _sample(
     if isinstance(value, Callable):
         x = (jnp.asarray(x, grid.dtype) for x in locate(grid, tuple(points.T)))
         values = as_real(name, value(*x), grid.dtype, ((), points.shape[:1]))
-    elif not isinstance(value, Cells) and (np.ndim(value) == 0 or quadrature.on_nodes):
+    elif quadrature.on_nodes or not _is_array(value):
         values = as_real(name, value, grid.dtype, ((), shape))
     else:
         raise ValueError(
@@ -183,8 +183,9 @@ def choose_quadrature(problem: Poisson) -> Quadrature:
     data += _per_axis(problem.diffusion)
     on_sides = (*problem.flux, *problem.robin)
     data += [value for pair in on_sides for value in pair if value is not None]
-    has_arrays = any(
-        isinstance(item, Cells) or (not isinstance(item, Callable) and np.ndim(item) > 0)
-        for item in data
-    )
-    return GridEnergy() if has_arrays else GaussLegendre()
+    return GridEnergy() if any(map(_is_array, data)) else GaussLegendre()
+
+
+def _is_array(value: Any) -> bool:
+    """Whether data are known on a grid only, of its nodes or its cells."""
+    return isinstance(value, Cells) or (not isinstance(value, Callable) and np.ndim(value) > 0)

@@ -110,16 +110,17 @@ class EllipticOperator(lx.AbstractLinearOperator):
             boundary_field: g, shape `grid.full_shape`, 0 at the unknowns.
         """
         rows = jnp.zeros(self.grid.shape, self.grid.dtype)
-        for axis, (low_side, high_side) in enumerate(self.grid.boundary):
-            low, high = self.face_pair(axis)
+        for axis, conditions in enumerate(self.grid.boundary):
             across = tuple(
                 slice(None) if d == axis else s for d, s in enumerate(self.grid.unknowns)
             )
-            g = boundary_field[across]
-            if low_side is Boundary.DIRICHLET:
-                rows = rows + low * _on_side(g, axis, 0, self.grid.shape[axis])
-            if high_side is Boundary.DIRICHLET:
-                rows = rows + high * _on_side(g, axis, 1, self.grid.shape[axis])
+            g, size = boundary_field[across], self.grid.shape[axis]
+            for side, (condition, a) in enumerate(
+                zip(conditions, self.face_pair(axis), strict=True)
+            ):
+                if condition is Boundary.DIRICHLET:
+                    given = jax.lax.index_in_dim(g, -side, axis, keepdims=False)
+                    rows = rows + a * on_side(given, axis, side, size)
         return self.weigh(rows)
 
     def face_pair(self, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -235,11 +236,6 @@ def neighbours(grid: Grid, u: jax.Array, axis: int) -> tuple[jax.Array, jax.Arra
 
 def _pad(u: jax.Array, axis: int, low: int, high: int) -> jax.Array:
     return jnp.pad(u, [(low, high) if d == axis else (0, 0) for d in range(u.ndim)])
-
-
-def _on_side(g: jax.Array, axis: int, side: int, size: int) -> jax.Array:
-    """The nodes of `g` on one side of the box, at that end of `size` zeros along `axis`."""
-    return on_side(jax.lax.index_in_dim(g, -side, axis, keepdims=False), axis, side, size)
 
 
 def open_faces(grid: Grid, axis: int) -> np.ndarray:
