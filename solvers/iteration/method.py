@@ -11,7 +11,7 @@ import numpy as np
 
 from solvers.grid import as_count, as_number, is_traced
 from solvers.iteration.loop import iterate, repeated
-from solvers.iteration.reason import lineax_result
+from solvers.iteration.reason import checked_for_gradient, lineax_result
 from solvers.iteration.unknowns import (
     Operator,
     RaveledOperator,
@@ -22,6 +22,8 @@ from solvers.iteration.unknowns import (
 )
 from solvers.operators import EllipticOperator
 
+# What tells a solve for a cotangent, which lineax makes of the transpose, from all others.
+FOR_GRADIENT = {"for_gradient": True}
 Setup = TypeVar("Setup")
 Carry = TypeVar("Carry")
 
@@ -47,8 +49,9 @@ class AbstractIteration(AbstractPreconditioner, Generic[Setup, Carry]):
     of the pseudo-inverse, right-hand side and result without mean.
 
     `options={"y0": u}` is the initial guess, at the unknowns or on all nodes. Solves for tangents
-    and cotangents are lineax's: they always raise when they fail, under `throw=False` too; give
-    them more `max_steps` or a larger `rtol` than the solve itself if that is a concern.
+    and cotangents are lineax's: they always raise when they fail, under `throw=False` too, for
+    there is no place for a status. Their `rtol` is relative to the cotangent: of a smooth one
+    rounding leaves more than of a rough right-hand side.
     """
 
     rtol: eqx.AbstractVar[jax.Array]
@@ -130,10 +133,12 @@ class AbstractIteration(AbstractPreconditioner, Generic[Setup, Carry]):
         self, state: tuple[Operator, Setup], vector: Any, options: dict[str, Any]
     ) -> tuple[Any, Any, dict[str, Any]]:
         operator, setup = state
-        refuse_options(options)
+        is_for_gradient = options == FOR_GRADIENT
+        refuse_options({} if is_for_gradient else options)
         b = read_vector(operator, "vector", vector)
         u = read_vector(operator, "y0", options["y0"]) if "y0" in options else jnp.zeros_like(b)
         u, reason, stats = iterate(self, operator, setup, b, u)
+        u = checked_for_gradient(u, reason) if is_for_gradient else u
         value = operator.unravel(u) if isinstance(operator, RaveledOperator) else u
         return value, lineax_result(reason), stats
 
@@ -143,8 +148,8 @@ class AbstractIteration(AbstractPreconditioner, Generic[Setup, Carry]):
         del options  # the initial guess is for another right-hand side
         operator, _ = state
         if isinstance(operator, EllipticOperator):
-            return state, {}
-        return self.init(operator.transpose(), {}), {}
+            return state, FOR_GRADIENT
+        return self.init(operator.transpose(), {}), FOR_GRADIENT
 
     def conj(self, state: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return state, options

@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import lineax as lx
 
 
@@ -79,6 +80,17 @@ def reason_of(result: Any) -> Any:
     for ours, theirs in _PAIRS:
         reason = Reason.where(result == theirs, ours, reason)
     return reason
+
+
+def checked_for_gradient(u: jax.Array, reason: Any) -> jax.Array:
+    """Give `u`, and raise where the solve for it failed that a gradient needs.
+
+    lineax would raise, too, in words for solvers of its own.
+    """
+    failures = [ours for ours, _ in (*_PAIRS, *_FINER)]
+    index = sum(jnp.where(reason == ours, i, 0) for i, ours in enumerate(failures))
+    texts = [f"For a gradient the cotangent was solved for. {message(ours)}" for ours in failures]
+    return eqx.branched_error_if(u, ~has_succeeded(reason), index, texts)
 
 
 def message(reason: Any) -> str:

@@ -170,6 +170,18 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> Non
 # The initial guess
 
 
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [(Jacobi(max_steps=50), "Raise max_steps"), (Multigrid(rtol=1e-16), "Ask for a larger rtol")],
+)
+def test_a_gradient_that_fails_says_so_and_why(method: Any, words: str) -> None:
+    def loss(t: jax.Array) -> jax.Array:
+        return jnp.sum(solve(Poisson(Grid((20, 18)), t), method, throw=False).value ** 2)
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"For a gradient the .*{words}"):
+        jax.grad(loss)(1.0)
+
+
 def test_no_gradient_goes_through_the_initial_guess() -> None:
     method = Jacobi(rtol=1e-10)
 
