@@ -102,8 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(settings, console)
     except KeyboardInterrupt:
         console.print(
-            f"Interrupted. Parts that were finished are in {settings.output}; the same command "
-            "starts again."
+            f"Interrupted. What was finished, if anything, is in {settings.output}; the same "
+            "command starts again."
         )
         return 130
     return 0

@@ -296,6 +296,22 @@ def _scale(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_evaluation(model: nnx.Module) -> None:
+    """Refuse layers that make the output at a point depend on chance or on the other points.
+
+    Raises:
+        ValueError: for `nnx.BatchNorm` and `nnx.Dropout` that are not set to evaluation.
+    """
+    for path, layer in nnx.iter_modules(model):
+        is_batch = isinstance(layer, nnx.BatchNorm) and not layer.use_running_average
+        is_chance = isinstance(layer, nnx.Dropout) and not layer.deterministic
+        if is_batch or is_chance:
+            raise ValueError(
+                f"model: {type(layer).__name__} at {'/'.join(map(str, path))} makes u at a point "
+                "depend on chance or on the other points; leave it out, or call model.eval() first"
+            )
+
+
 def check_network(network: PureNetwork, params: Any, size: int) -> None:
     """Raise a `ValueError` for one that does not map (N, size) to (N,)."""
     points = jax.ShapeDtypeStruct((3, size), precision(params))

@@ -19,6 +19,7 @@ from nets.boundaries import BoundaryTreatment, HardBoundary
 from nets.descent import Descent, Position
 from nets.evaluation import Evaluation
 from nets.networks import (
+    check_evaluation,
     check_network,
     precision,
     same_but_for_params,
@@ -152,6 +153,7 @@ class RitzTraining:
         self._model = model
         self._network, params = split_network(model)
         dtype = precision(params)
+        check_evaluation(model)
         check_network(self._network, params, input_size(problem.grid))
         self._refinements = _as_refinements(refinements)
         self._descent = Descent(

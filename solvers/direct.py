@@ -109,7 +109,7 @@ class FastDiagonalization(AbstractPreconditioner):
         u = _inverse(state, b)
         stats = _residual_stats(operator, b, u)
         first, last = stats["residual_norms"]
-        reason = Reason.where(jnp.isfinite(last), Reason.converged, Reason.singular)
+        reason = Reason.where(jnp.isfinite(last), Reason.direct, Reason.singular)
         numbers = jnp.stack([first, *(values[-1] for values in eigenvalues)])
         if operator.reaction is not None:
             numbers = jnp.append(numbers, operator.reaction)

@@ -182,10 +182,22 @@ class Grid(eqx.Module):
 
     def norm(self, u: jax.Array) -> jax.Array:
         """√(∏h)·‖u‖₂, the discrete L² norm of values at nodes."""
+        u = self._floating(u)
         return jnp.sqrt(jnp.sum(u * u)) * jnp.asarray(math.sqrt(self.cell_volume), u.dtype)
 
     def integral(self, field: jax.Array) -> jax.Array:
-        """∫ of a field on all nodes by the trapezoidal rule; shape `full_shape` to a scalar."""
+        """∫ of a field on all nodes by the trapezoidal rule; shape `full_shape` to a scalar.
+
+        That of a condition, such as x > y, is the volume where it holds.
+
+        Raises:
+            ValueError: for another shape.
+        """
+        field = self._floating(field)
+        if field.shape != self.full_shape:
+            raise ValueError(
+                f"field: expected all nodes, shape {self.full_shape}, got {field.shape}"
+            )
         for axis in reversed(range(self.ndim)):
             weights = np.full(self.full_shape[axis], self.spacing[axis])
             if not self.is_periodic(axis):
@@ -197,7 +209,13 @@ class Grid(eqx.Module):
 
     def without_integral(self, field: jax.Array) -> jax.Array:
         """Shift a field on all nodes to ∫ = 0."""
+        field = self._floating(field)
         return field - self.integral(field) / self.integral(jnp.ones_like(field))
+
+    def _floating(self, u: Any) -> jax.Array:
+        """Integers and conditions in the grid's precision; what is real keeps its own."""
+        u = jnp.asarray(u)
+        return u if jnp.issubdtype(u.dtype, jnp.floating) else u.astype(self.dtype)
 
     def sample(self, name: str, value: Any) -> jax.Array:
         """Values on all nodes of a number, an array on all nodes, or a callable of the coordinates.

@@ -25,7 +25,7 @@ def observed_order(make: Callable[[int], Poisson], intervals: int, method: Any =
         method: solves each, as in `solve`; its error has to be far below that of the grid.
 
     Returns:
-        p, infinite where the two finer grids agree to the last digit.
+        p, infinite where the two finer grids agree to rounding.
 
     Raises:
         ValueError: if `make` gives grids that do not double.
@@ -50,4 +50,5 @@ def observed_order(make: Callable[[int], Poisson], intervals: int, method: Any =
         raise ValueError(f"make: expected grids that double along every axis, got {shapes}")
     coarse, middle, fine = fields
     first, second = (jnp.max(jnp.abs(a - b)) for a, b in ((coarse, middle), (middle, fine)))
-    return float(jnp.log2(first / second)) if second > 0 else float("inf")
+    rounding = 100 * jnp.finfo(fine.dtype).eps * jnp.max(jnp.abs(fine))
+    return float(jnp.log2(first / second)) if second > rounding else float("inf")

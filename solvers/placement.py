@@ -287,9 +287,9 @@ def place(problem: Any, mesh: Mesh) -> Placed[Any]:
     """
     if not isinstance(mesh, Mesh):
         raise ValueError(f"mesh: expected a jax.sharding.Mesh, got {type(mesh).__name__}")
-    is_made = hasattr(problem, "grid")
+    is_made = hasattr(problem, "grid") and hasattr(problem, "rhs")
     like = eqx.filter_eval_shape(problem) if callable(problem) and not is_made else problem
-    if not hasattr(like, "grid"):
+    if not hasattr(like, "rhs"):
         raise ValueError(
             f"problem: expected a Poisson or a function that makes one, got {problem!r}"
         )

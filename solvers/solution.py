@@ -75,8 +75,21 @@ class Solution(eqx.Module):
     def grid(self) -> Grid:
         return self.operator.grid
 
+    def _expect_one(self) -> None:
+        """Refuse a batch, of which an axis of the batch would pass for one of the grid.
+
+        Raises:
+            ValueError: for what `vmap` or `scan` has stacked.
+        """
+        if jnp.ndim(self.num_steps) > 0:
+            raise ValueError(
+                f"solution: a batch of {self.num_steps.shape}; take one of them, or look at all "
+                "by jax.vmap(lambda s: s.gradient())"
+            )
+
     def history(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps and residual norms without the padding; outside jit and vmap only."""
+        self._expect_one()
         steps = np.asarray(self.residual_steps)
         used = steps >= 0
         return steps[used], np.asarray(self.residual_norms)[used]
@@ -84,8 +97,10 @@ class Solution(eqx.Module):
     def gradient(self) -> tuple[jax.Array, ...]:
         """∂u/∂xᵢ on all nodes, one array of `grid.full_shape` per axis.
 
-        Second order: central differences, one-sided ones of three nodes on the boundary.
+        Second order where u is smooth: central differences, one-sided ones of three nodes on the
+        boundary. Where a jumps they are means of both sides' slopes; `flux` is right there, too.
         """
+        self._expect_one()
         return tuple(derivative(self.field, self.grid, axis) for axis in range(self.grid.ndim))
 
     def flux(self) -> tuple[jax.Array, ...]:
@@ -93,6 +108,7 @@ class Solution(eqx.Module):
 
         These are the fluxes that the scheme balances; `grid.intervals[i]` faces along axis i.
         """
+        self._expect_one()
         return tuple(face_flux(self.operator, self.field, axis) for axis in range(self.grid.ndim))
 
     def evaluate(self, *points: Any) -> jax.Array:
@@ -102,6 +118,7 @@ class Solution(eqx.Module):
             points: one array per axis, of equal shape; outside the box gives NaN, but for periodic
                 axes, which wrap.
         """
+        self._expect_one()
         grid, field = self.grid, self.field
         if len(points) != grid.ndim:
             raise ValueError(f"points: expected {grid.ndim} arrays, got {len(points)}")
@@ -122,11 +139,13 @@ class Solution(eqx.Module):
         return jnp.where(inside, values, jnp.nan)
 
     def __str__(self) -> str:
-        norms = self.history()[1]
+        norms, mean = self.history()[1], float(self.removed_mean)
+        is_rounding = abs(mean) <= 100 * jnp.finfo(self.residual_norms.dtype).eps
+        taken = "" if is_rounding else f" A mean of {mean:.2g} was taken from the source."
         return (
             f"{self.method}: {int(self.num_steps)} steps, "
             f"residual {norms[0]:.2e} → {norms[-1]:.2e}. "
-            f"{message(self.reason)}{slowness(self.stats)}"
+            f"{message(self.reason)}{slowness(self.stats)}{taken}"
         )
 
 
@@ -375,10 +394,12 @@ def _statistics(
     """Our statistics, also of one of lineax's own solvers, which may call a NaN a success."""
     if "reason" in solved.stats:
         return solved.stats
-    num_steps = jnp.asarray(solved.stats.get("num_steps", 1), jnp.int32)
+    is_direct = "num_steps" not in solved.stats
+    num_steps = jnp.asarray(1 if is_direct else solved.stats["num_steps"], jnp.int32)
     start = options.get("y0", jnp.zeros_like(b))
     found = residual_stats(operator, b, start, solved.value, num_steps)
     is_finite = jnp.isfinite(found["residual_norms"])
-    reason = Reason.where(is_finite[1], reason_of(solved.result), Reason.singular)
+    found_reason = reason_of(solved.result, is_direct=is_direct)
+    reason = Reason.where(is_finite[1], found_reason, Reason.singular)
     reason = Reason.where(is_finite[0], reason, Reason.nonfinite_input)
     return found | {"num_steps": num_steps, "reason": reason}

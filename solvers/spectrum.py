@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers import transforms
-from solvers.grid import Grid
+from solvers.grid import Grid, expect
 from solvers.operators import EllipticOperator
 from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
@@ -70,12 +70,17 @@ def relative_error(u: jax.Array, reference: jax.Array, indices: Sequence[int]) -
     Returns:
         shape `(len(indices),)`.
 
+    Raises:
+        ValueError: for fields of other shapes, or an index that the transform does not have.
+
     Reference: Xu et al. 2019, "Frequency principle", eq. for Δ_F in §3, arXiv:1901.06523. Their
     code divides the difference of the moduli instead.
     """
     if u.ndim != 1 or u.shape != reference.shape:
         raise ValueError(f"u: expected a 1-D field of shape {reference.shape}, got {u.shape}")
-    at = np.asarray(indices)
+    at, most = np.asarray(indices), u.shape[0] // 2
+    if at.dtype.kind not in "iu" or ((at < 0) | (at > most)).any():
+        raise ValueError(f"indices: expected whole numbers from 0 to {most}, got {indices!r}")
     wanted = dft(reference)[at]
     return jnp.abs(dft(u)[at] - wanted) / jnp.abs(wanted)
 
@@ -86,6 +91,7 @@ def jacobi_eigenvalues(operator: EllipticOperator) -> jax.Array:
     Raises:
         ValueError: for varying coefficients, whose eigenvectors are not the grid's modes.
     """
+    expect("operator", operator, EllipticOperator, "an EllipticOperator, as problem.operator is")
     if not operator.is_constant:
         raise ValueError("operator: expected constant coefficients")
     grid = operator.grid
@@ -103,7 +109,9 @@ def damping_factors(method: Any, operator: EllipticOperator) -> jax.Array:
     """Factor by which one sweep multiplies each mode of the error, shape `grid.shape`.
 
     Jacobi: 1 − ω(1 − μ_k), exact and with its sign. Gauss–Seidel: the modulus of the larger root of
-    (λ + ω − 1)² = λω²μ_k², the factor in the long run; for ω = 1 it is μ_k².
+    (λ + ω − 1)² = λω²μ_k², the factor in the long run; for ω = 1 it is μ_k². That is the theory of
+    two colours: over-relaxed on a periodic axis of odd length, or in lexicographic order on any
+    periodic axis, it is slower (5 × 7 nodes, the second axis periodic, ω = 1.5: 0.79 for 0.5).
 
     Raises:
         ValueError: for another method, or varying coefficients.

@@ -44,6 +44,7 @@ def iterates(
         2 0e+00
         3 0e+00
     """
+    expect("problem", problem, Poisson | Placed, "a Poisson, on a mesh or not")
     expect("method", method, AbstractIteration, "an iterative one such as Jacobi()")
     if isinstance(problem, Placed):
         return _stream(problem, method, *_run(_start, problem, method, initial))

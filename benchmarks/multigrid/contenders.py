@@ -157,6 +157,8 @@ KEPT = ("factor", "work_units", "algebraic_error", "discretization_error")
 
 
 def _word(reason: Any) -> str:
+    if bool(reason == Reason.direct):
+        return "converged"
     words = [name for name in REASONS if bool(reason == getattr(Reason, name))]
     return words[0] if words else str(reason)
 

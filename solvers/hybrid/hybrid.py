@@ -17,7 +17,7 @@ from solvers.hybrid.price import price_of
 from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session
-from solvers.hybrid.timing import Clock, step_time
+from solvers.hybrid.timing import Clock, is_first_call, run_steps, step_time
 from solvers.iteration import AbstractIteration, with_budget
 from solvers.placement import like
 from solvers.snapshots import Snapshot
@@ -246,7 +246,13 @@ class Hybrid:
 
         if handoff.initial is None or handoff.snapshot is None:
             return self.method, compiling
-        return self.handover.solver(problem, handoff.snapshot, self.method, measure), compiling
+        method: Any = self.handover.solver(problem, handoff.snapshot, self.method, measure)
+        if method is not self.method and isinstance(method, AbstractIteration):
+            start = self.clock()
+            if is_first_call(problem, method):
+                run_steps(problem, method, 0, handoff.initial)
+            compiling += self.clock() - start
+        return method, compiling
 
     def _compile(self, problem: Problem, training: Any) -> float:
         """Compile all that is to run, so that what is charged is work; give the seconds."""

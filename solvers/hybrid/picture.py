@@ -39,12 +39,24 @@ def draw(trace: list[Look], handoff: Handoff) -> "Figure":
     for k, values in enumerate(zip(*rows, strict=True)):
         # Grey levels and widths, so that it prints.
         colour = str(colours[k])
-        right.plot(seconds, values, color=colour, linewidth=2.2 - 0.3 * k, label=f"mode {k + 1}")
+        right.plot(
+            seconds,
+            values,
+            "o-",
+            color=colour,
+            markersize=3,
+            linewidth=2.2 - 0.3 * k,
+            label=f"mode {k + 1}",
+        )
     right.set(ylabel="|error| in the mode", title="Smoothest modes of the error")
     for axes in (left, right):
         axes.axvline(handoff.seconds, color="#0072B2", linewidth=1, label="handed over")
-        axes.set(xlabel="seconds charged", yscale="log")
+        axes.set(
+            xlabel="seconds charged", yscale="log" if np.isfinite(remaining).any() else "linear"
+        )
         axes.grid(alpha=0.3)
-        if axes.has_data() and trace:
+        if trace:
             axes.legend(fontsize=7)
+        else:
+            axes.text(0.5, 0.5, "no look was taken", ha="center", transform=axes.transAxes)
     return figure

@@ -79,6 +79,8 @@ class FixedHandoff:
 
     def decide(self, session: Session) -> Handoff:
         last, reason = self._watch(session)
+        if last is None and session.is_interrupted:
+            return Handoff(0, session.seconds, reason, session.zero.seconds, None)
         if last is None:
             raise ValueError(NOTHING_CAME)
         look, guess = session.look(last)
@@ -245,7 +247,7 @@ class SpectralHandoff:
 
     def _enough(self, session: Session, remaining: float, waited: float) -> str | None:
         now, zero = session.seconds, session.zero.seconds
-        if session.is_out_of_time(remaining):
+        if _is_too_late(session, min(remaining, zero)):
             return f"the limit of {session.max_seconds:.3g} s leaves no more for training"
         if remaining - session.call_seconds <= session.least_wait:
             return f"{remaining:.3g} s remain, less than another chunk and a look would take"
@@ -264,6 +266,20 @@ class SpectralHandoff:
                 f"zero ({zero:.3g} s)"
             )
         return None
+
+
+def _is_too_late(session: Session, remaining: float) -> bool:
+    """Whether a limit of seconds forbids another chunk.
+
+    What fits the limit now must not be lost; what does not fit is trained on while the pace at
+    which the price falls promises that it will.
+    """
+    left, wait = session.max_seconds - session.seconds, session.least_wait
+    if math.isinf(left) or left <= wait:
+        return left <= wait
+    if remaining <= left:
+        return remaining + wait > left
+    return len(session.trace) > 1 and _still_needed(session.trace) >= left
 
 
 def _still_needed(trace: list[Look]) -> float:

@@ -45,6 +45,7 @@ class Reason(eqx.Enumeration):
         "Without a Dirichlet side or a reaction there is a solution only if ∫f + ∮q = 0, and these "
         "data do not balance. Subtract the mean of the source, or correct the flux."
     )
+    direct = "It was solved directly, to rounding; no tolerance was asked for."
 
 
 # lineax's results that say no more than one of ours, and what of ours lineax has no name for.
@@ -63,7 +64,8 @@ _FINER = (
 
 def has_succeeded(reason: Any) -> jax.Array:
     """Say whether a solve reached what it was asked for."""
-    return (reason == Reason.converged) | (reason == Reason.discretization)
+    met = (reason == Reason.converged) | (reason == Reason.discretization)
+    return met | (reason == Reason.direct)
 
 
 def lineax_result(reason: Any) -> Any:
@@ -74,9 +76,10 @@ def lineax_result(reason: Any) -> Any:
     return result
 
 
-def reason_of(result: Any) -> Any:
+def reason_of(result: Any, *, is_direct: bool) -> Any:
     """Give the reason behind the result of one of lineax's own solvers."""
-    reason = Reason.where(result == lx.RESULTS.successful, Reason.converged, Reason.max_steps)
+    success = Reason.direct if is_direct else Reason.converged
+    reason = Reason.where(result == lx.RESULTS.successful, success, Reason.max_steps)
     for ours, theirs in _PAIRS:
         reason = Reason.where(result == theirs, ours, reason)
     return reason

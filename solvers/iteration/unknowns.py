@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jax.flatten_util import ravel_pytree
 
+from solvers.grid import expect
 from solvers.operators import EllipticOperator
 
 
@@ -60,6 +61,7 @@ def as_operator(operator: Any) -> Operator:
     """
     if isinstance(operator, Operator):
         return operator
+    expect("operator", operator, lx.AbstractLinearOperator, "one of lineax or a problem's")
     shapes = operator.in_structure(), operator.out_structure()
     if jax.tree.map(lambda s: s.shape, shapes[0]) != jax.tree.map(lambda s: s.shape, shapes[1]):
         raise ValueError(f"operator: expected a square one, got {shapes[0]} to {shapes[1]}")

@@ -370,3 +370,18 @@ def test_a_training_is_not_restarted_with_another_kind_of_model(other: MLP) -> N
     training = RitzTraining(Poisson(Grid(16), 1.0), MLP(1, (4,), rngs=nnx.Rngs(0)))
     with pytest.raises(ValueError, match="parameters only"):
         training.restarted(other)
+
+
+@pytest.mark.parametrize(
+    "layer", [nnx.BatchNorm(8, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(0))]
+)
+def test_layers_that_mix_points_or_leave_it_to_chance_are_refused(layer: nnx.Module) -> None:
+    """Trained as they are, energies fell below the least one there is."""
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(
+        nnx.Linear(1, 8, rngs=rngs), jnp.tanh, layer, nnx.Linear(8, 1, rngs=rngs), lambda y: y[:, 0]
+    )
+    with pytest.raises(ValueError, match=f"model: {type(layer).__name__} at layers/2"):
+        RitzTraining(Poisson(Grid(16), 1.0), model)
+    model.eval()
+    RitzTraining(Poisson(Grid(16), 1.0), model)

@@ -147,3 +147,14 @@ def test_restrict_takes_unknowns_or_all_nodes() -> None:
     np.testing.assert_array_equal(grid.restrict("u", field[1:-1]), field[1:-1])
     with pytest.raises(ValueError, match=r"u: expected shape \(3,\) or \(5,\), got \(4,\)"):
         grid.restrict("u", field[1:])
+
+
+def test_integers_and_conditions_are_integrated_as_numbers() -> None:
+    grid = Grid((4, 8), upper=(1.0, 2.0))
+    x, _ = grid.coordinates()
+    assert grid.integral(x >= 0) == grid.integral(jnp.ones((5, 9), int)) == 2
+    assert grid.norm(jnp.ones(grid.shape, int)) == grid.norm(jnp.ones(grid.shape))
+    shifted = grid.without_integral(jnp.arange(45).reshape(5, 9))
+    np.testing.assert_allclose(grid.integral(shifted), 0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"field: expected all nodes, shape \(5, 9\)"):
+        grid.integral(jnp.ones(grid.shape))

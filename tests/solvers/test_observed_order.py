@@ -33,3 +33,8 @@ def test_grids_that_do_not_double_are_refused() -> None:
         observed_order(lambda n: Poisson(Grid(n + 1), 1.0), 8)
     with pytest.raises(ValueError, match="intervals"):
         observed_order(lambda n: Poisson(Grid(n), 1.0), 0)
+
+
+@pytest.mark.parametrize("intervals", [8, 12, 16])
+def test_where_the_scheme_is_exact_there_is_no_order(intervals: int) -> None:
+    assert observed_order(lambda n: Poisson(Grid(n), 2.0), intervals) == float("inf")

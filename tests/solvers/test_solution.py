@@ -227,7 +227,7 @@ def test_traced_data_that_do_not_balance_are_a_status() -> None:
         return solve(Poisson(Grid(8, boundary=P), f), throw=False).reason
 
     assert run(jnp.ones(8)) == Reason.incompatible
-    assert run(jnp.ones(8).at[::2].set(-1.0)) == Reason.converged
+    assert run(jnp.ones(8).at[::2].set(-1.0)) == Reason.direct
 
 
 # What a solution can do
@@ -312,3 +312,43 @@ def test_single_precision_goes_all_the_way_through() -> None:
     arrays = [solution.field, solution.value, solution.residual_norms, *solution.gradient()]
     arrays += [*solution.flux(), solution.evaluate(0.5, 0.5), solution.removed_mean]
     assert {array.dtype for array in arrays} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda s: s.gradient(),
+        lambda s: s.flux(),
+        lambda s: s.evaluate(0.5),
+        lambda s: s.history(),
+        str,
+    ],
+)
+def test_a_batch_of_solutions_is_not_taken_for_one(view: Any) -> None:
+    """Its gradient was along the batch, of the right shape."""
+    batch = jax.vmap(lambda t: solve(Poisson(Grid(4), t)))(jnp.arange(1.0, 6.0))
+    with pytest.raises(ValueError, match="solution: a batch"):
+        view(batch)
+    slopes = jax.vmap(lambda s: s.gradient()[0])(batch)
+    np.testing.assert_allclose(slopes[1], solve(Poisson(Grid(4), 2.0)).gradient()[0])
+
+
+@pytest.mark.parametrize("method", [None, lx.Cholesky()])
+def test_a_direct_solve_claims_no_tolerance(method: Any) -> None:
+    solution = solve(Poisson(Grid(16), 1.0), method)
+    assert solution.reason == Reason.direct
+    assert "no tolerance was asked for" in str(solution)
+
+
+def test_what_was_taken_from_a_source_is_told() -> None:
+    grid = Grid((12, 12), boundary=N)
+    uneven, even = (
+        solve(Poisson(grid, lambda x, y, t=t: jnp.cos(jnp.pi * x) + t)) for t in (0.08, 0.0)
+    )
+    assert str(uneven).endswith(" A mean of 0.08 was taken from the source.")
+    assert "mean" not in str(even)
+
+
+def test_integers_at_the_unknowns_keep_the_boundary_values() -> None:
+    problem = Poisson(Grid(4), 1.0, boundary_values=0.75)
+    np.testing.assert_array_equal(problem.field(jnp.ones(3, int)), [0.75, 1, 1, 1, 0.75])

@@ -127,3 +127,10 @@ def test_frequencies_beyond_one_dimension_are_shells() -> None:
 def test_bad_input_is_named(call: Any, name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
         call()
+
+
+@pytest.mark.parametrize("indices", [[51], [-1], [1.0], []])
+def test_indices_that_a_transform_lacks_are_refused(indices: list[Any]) -> None:
+    u = jnp.linspace(1, 2, 101)
+    with pytest.raises(ValueError, match="indices: expected whole numbers from 0 to 50"):
+        spectrum.relative_error(u, u, indices)

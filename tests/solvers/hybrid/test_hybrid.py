@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from solvers import (
+    Deflation,
     FixedHandoff,
     Galerkin,
     Grid,
     Hybrid,
     Jacobi,
+    Multigrid,
+    Poisson,
     Reason,
     Refined,
     SolveError,
@@ -27,6 +30,7 @@ from solvers.hybrid.handover import smoothed
 from solvers.hybrid.price import Price, Seen
 from solvers.hybrid.relaxing import Limit, relax
 from solvers.hybrid.session import Session
+from solvers.hybrid.timing import is_first_call
 from solvers.snapshots import CoolableTraining, Snapshot
 
 CASE = gallery.published(128)
@@ -440,11 +444,45 @@ def test_rounds_of_a_watched_solve_are_one_solve(method: Any, tick: float) -> No
 
 
 def test_a_limit_of_seconds_ends_the_training(session_of: Any) -> None:
-    session = session_of(training_of([9.0, 3.0, 2.0, 1.9, 1.8, 1.7]))
-    session.max_seconds = 2.25
+    """At first nothing fits it; training has to go on while it may, and no longer."""
+    for limit, expected in ((2.25, 100), (1.2, 150)):
+        session = session_of(training_of([9.0, 3.0, 2.0, 1.95, 1.9, 1.85, 1.8]))
+        session.max_seconds = limit
+        handoff = SpectralHandoff().decide(session)
+        assert f"limit of {limit} s" in handoff.reason
+        assert handoff.step == expected
+
+
+def test_a_limit_above_what_is_needed_changes_nothing(session_of: Any) -> None:
+    """The first looks ask for more than the limit: the end of training is no way out of that."""
+    session = session_of(training_of([9.0, 5.0, 3.0, 2.0, 1.0, 0.16, 0.15, 0.01]))
+    session.max_seconds = 1.6
     handoff = SpectralHandoff().decide(session)
-    assert handoff.step == 50  # 0.1 s are spent and 3 s remain: no more than that can be done
-    assert "limit of 2.25 s" in handoff.reason
+    assert handoff.step == 300
+    assert "limit" not in handoff.reason
+
+
+def test_a_solver_made_for_the_handover_is_compiled_before_it_is_charged() -> None:
+    problem = Poisson(Grid((18, 14)), 1.0, diffusion=lambda x, y: 1 + x * y)
+    stream = [Snapshot(0, 0.0, lambda grid: jnp.ones(grid.full_shape))]
+    handover = Deflation(modes=3, features=False)
+    plan = Hybrid(Multigrid(), FixedHandoff(0), handover=handover).plan(problem, stream)
+    assert type(plan.method).__name__ == "Deflated"
+    assert not is_first_call(problem, plan.method)
+
+
+def test_ctrl_c_before_the_first_snapshot_leaves_zero() -> None:
+    outcome = Hybrid(Jacobi(max_steps=10**7), FixedHandoff(10)).plan(PROBLEM, interrupting(0))
+    assert outcome.is_interrupted
+    assert outcome.handoff.initial is None
+
+
+def test_a_plan_without_a_look_is_drawn(tmp_path: Any) -> None:
+    problem = Poisson(Grid(16), 1.0)
+    stream = [Snapshot(0, 0.0, lambda grid: jnp.zeros(grid.full_shape))]
+    plan = Hybrid(Jacobi()).plan(problem, stream)
+    assert plan.trace == []
+    plan.plot().savefig(tmp_path / "trace.png")
 
 
 def test_a_limit_of_seconds_ends_the_relaxation() -> None:
