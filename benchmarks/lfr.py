@@ -130,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, help="of each; by default 5, fewer for many samples")
     parser.add_argument("--output", type=Path, default=Path("results/lfr"))
     options = parser.parse_args(argv)
+    parser.expect_writable(options.output)
     counts = {"--samples": min(options.samples), "--coordinates": options.coordinates,
               "--variances": options.variances, "--runs": options.runs or 1}  # fmt: skip
     for name, count in counts.items():

@@ -73,8 +73,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
         parser.error(f"--intervals: expected at least 16, got {options.intervals}")
     if options.seed < 0:
         parser.error(f"--seed: expected a number of at least 0, got {options.seed}")
-    if options.output.exists() and not options.output.is_dir():
-        parser.error(f"--output: {options.output} is a file")
+    parser.expect_writable(options.output)
     if options.mode == "paper" and (options.intervals or options.problem != "published"):
         parser.error("--paper: comes with its own problem and grids")
     options.mode = options.mode or "default"

@@ -5,7 +5,6 @@ compiled v = u + s·b on arrays of the same size, timed in turn with the sweeps;
 as `solve` does it, its looks at the residual included.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.figures import STYLE
+from benchmarks.options import Parser
 from benchmarks.report import Stages, plain_table
 from benchmarks.results import environment, write_json
 from solvers import Grid, Jacobi, Poisson
@@ -119,10 +119,11 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.sweep", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="unknowns per side")
     parser.add_argument("--output", type=Path, default=Path("results/sweep"))
     options = parser.parse_args(argv)
+    parser.expect_writable(options.output)
     run(options.sizes, options.output, Console(width=None if sys.stdout.isatty() else 120))
     return 0
 

@@ -136,8 +136,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
                         help="measure nothing here, compare what is added")  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("results/devices"))
     options = parser.parse_args(argv)
-    if options.output.exists() and not options.output.is_dir():
-        parser.error(f"--output: {options.output} is a file")
+    parser.expect_writable(options.output)
     if options.only_added and not options.add:
         parser.error("--only-added: needs --add with at least one results.json")
     added = []

@@ -92,9 +92,9 @@ def parse(argv: Sequence[str] | None) -> Options:
     options = parser.parse_args(argv)
     if options.seeds is not None and options.seeds < 1:
         parser.error(f"--seeds: expected at least 1, got {options.seeds}")
-    for name, path in (("--data", options.data), ("--output", options.output)):
-        if path is not None and path.exists() and not path.is_dir():
-            parser.error(f"{name}: {path} is a file")
+    parser.expect_writable(options.output)
+    if options.data is not None and options.data.is_file():
+        parser.error(f"--data: {options.data} is a file")
     if options.data is not None and not options.data.exists():
         parser.error(f"--data: there is no folder {options.data}")
     names = tuple(EXPERIMENTS) if options.name == "all" else (options.name,)

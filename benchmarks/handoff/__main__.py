@@ -101,8 +101,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
     seeds = options.seeds if options.seeds is not None else {"quick": 2}.get(mode, 5)
     if seeds < 1:
         parser.error(f"--seeds: expected at least 1, got {seeds}")
-    if options.output.exists() and not options.output.is_dir():
-        parser.error(f"--output: {options.output} is a file")
+    parser.expect_writable(options.output)
     chosen = options.problems or (QUICK if mode == "quick" else names)
     return Settings(mode, tuple(SUITE[n] for n in names if n in chosen), seeds, options.output)
 

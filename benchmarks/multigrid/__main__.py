@@ -4,7 +4,6 @@ Every case is solved by all solvers that can, timed in turn round by round; it w
 and two figures, and prints the tables and what was asked for with the numbers that answer it.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 from benchmarks.multigrid import cases, checks, curves, factors, figures, rows, tables
 from benchmarks.multigrid.contenders import versions
 from benchmarks.multigrid.verdict import verdict
+from benchmarks.options import Parser
 from benchmarks.report import Stages
 from benchmarks.results import environment, write_json
 from solvers.threads import single_threaded_blas
@@ -124,7 +124,7 @@ def _other_parts(settings: Settings, results: dict[str, Any], stages: Stages) ->
 
 
 def parse(argv: Sequence[str] | None) -> Settings:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.multigrid", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.multigrid", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "small grids, under a minute"),
@@ -135,6 +135,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument("--sizes-3d", type=int, nargs="+", help="unknowns per axis in 3-D")
     parser.add_argument("--output", type=Path, default=Path("results/multigrid"))
     options = parser.parse_args(argv)
+    parser.expect_writable(options.output)
     mode = options.mode or "default"
     sizes, sizes_3d = options.sizes or SIZES[mode], options.sizes_3d or SIZES_3D[mode]
     for name, values in (("--sizes", sizes), ("--sizes-3d", sizes_3d)):
@@ -146,8 +147,14 @@ def parse(argv: Sequence[str] | None) -> Settings:
 def main(argv: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
     settings = parse(argv)
-    with single_threaded_blas():
-        run(settings, Console(width=None if sys.stdout.isatty() else 190))
+    console = Console(width=None if sys.stdout.isatty() else 190)
+    try:
+        with single_threaded_blas():
+            run(settings, console)
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. What was finished, if anything, is in {settings.output}; the "
+                      "same command starts again.")  # fmt: skip
+        return 130
     return 0
 
 

@@ -70,7 +70,7 @@ class Session:
         self.looking_seconds = 0.0
         self.planning_seconds = planning_seconds
         self.max_seconds, self.is_interrupted = max_seconds, False
-        self._chunk_seconds = 0.0
+        self._chunk_seconds, self._cooling_seconds = 0.0, 0.0
 
     @property
     def zero(self) -> Price:
@@ -86,8 +86,14 @@ class Session:
         """Train on; each snapshot is charged as it comes."""
         for snapshot in self._training:
             expect("training", snapshot, Snapshot, "Snapshots in it")
-            self._chunk_seconds = snapshot.seconds - self.training_seconds
-            self.training_seconds = snapshot.seconds
+            now = snapshot.seconds + self._cooling_seconds
+            if not 0 <= now - self.training_seconds < math.inf:
+                raise ValueError(
+                    f"training: expected seconds that grow, got {snapshot.seconds!r} at step "
+                    f"{snapshot.step} after {self.training_seconds - self._cooling_seconds:.3g}"
+                )
+            self._chunk_seconds = now - self.training_seconds
+            self.training_seconds = now
             yield snapshot
 
     def look(self, snapshot: Snapshot, *, combine: bool = False) -> tuple[Look, Any]:
@@ -194,5 +200,6 @@ class Session:
         """Let the optimiser come to rest from `snapshot` in `steps` steps, at its own cost."""
         training: Any = self._training
         cooled = training.cool_down(snapshot, steps)
+        self._cooling_seconds += cooled.seconds - snapshot.seconds
         self.training_seconds += cooled.seconds - snapshot.seconds
         return cooled

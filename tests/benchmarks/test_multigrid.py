@@ -98,3 +98,14 @@ def test_first_below_finds_the_least_number_of_steps() -> None:
     errors = [1.0, 0.5, 0.1, 0.01, 0.001]
     assert checks.first_below(lambda k: errors[k], 0.1, 4) == 2
     assert checks.first_below(lambda k: errors[k], 1e-4, 4) is None
+
+
+def test_ctrl_c_ends_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.multigrid.__main__.run", interrupted)
+    assert main(["--quick", "--output", str(tmp_path)]) == 130
+    assert "Interrupted." in capsys.readouterr().out

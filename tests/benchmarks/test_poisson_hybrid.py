@@ -99,6 +99,7 @@ def test_all_figures_are_written_and_none_is_left_half_done(output: Path) -> Non
         (["--paper", "--intervals", "100"], "--paper"),
         (["--platform", "abacus"], "--platform"),
         (["--output", __file__], "--output"),
+        (["--output", f"{__file__}/below"], "--output"),
     ],
 )
 def test_an_impossible_option_is_one_line_and_exit_code_two(

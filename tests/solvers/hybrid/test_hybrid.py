@@ -27,8 +27,10 @@ from solvers import (
     solve,
 )
 from solvers.hybrid.handover import smoothed
+from solvers.hybrid.picture import draw
 from solvers.hybrid.price import Price, Seen
 from solvers.hybrid.relaxing import Limit, relax
+from solvers.hybrid.scheduler import Handoff
 from solvers.hybrid.session import Session
 from solvers.hybrid.timing import is_first_call
 from solvers.snapshots import CoolableTraining, Snapshot
@@ -478,11 +480,7 @@ def test_ctrl_c_before_the_first_snapshot_leaves_zero() -> None:
 
 
 def test_a_plan_without_a_look_is_drawn(tmp_path: Any) -> None:
-    problem = Poisson(Grid(16), 1.0)
-    stream = [Snapshot(0, 0.0, lambda grid: jnp.zeros(grid.full_shape))]
-    plan = Hybrid(Jacobi()).plan(problem, stream)
-    assert plan.trace == []
-    plan.plot().savefig(tmp_path / "trace.png")
+    draw([], Handoff(0, 0.1, "no training", 1.0, None)).savefig(tmp_path / "trace.png")
 
 
 def test_a_limit_of_seconds_ends_the_relaxation() -> None:
@@ -524,3 +522,22 @@ def test_handover_removes_the_rough_error_that_rounding_leaves() -> None:
     theta = np.pi * np.arange(1, 128) / 128
     # cos⁴(θ/2) for each mode; the tolerance is rounding in double precision.
     np.testing.assert_allclose(modes[1:-1], rough[1:-1] * np.cos(theta / 2) ** 4, atol=1e-14)
+
+
+def test_a_cool_down_on_the_way_stays_charged(session_of: Any) -> None:
+    session = session_of(Cooling([9.0, 8.0, 7.0], after=6.0))
+    stream = session.snapshots()
+    next(stream)
+    session.cool_down(next(stream), 250)
+    assert session.seconds == pytest.approx(0.1 + 0.5)
+    next(stream)
+    assert session.seconds == pytest.approx(0.2 + 0.5)
+    assert session.least_wait == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("seconds", [-0.1, 0.05, np.nan, np.inf])
+def test_seconds_that_do_not_grow_are_refused(session_of: Any, seconds: float) -> None:
+    first, second, third = training_of([9.0, 8.0, 7.0])
+    session = session_of([first, second, third._replace(seconds=seconds)])
+    with pytest.raises(ValueError, match="training: expected seconds that grow"):
+        list(session.snapshots())
