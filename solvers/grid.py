@@ -182,7 +182,7 @@ class Grid(eqx.Module):
 
     def norm(self, u: jax.Array) -> jax.Array:
         """√(∏h)·‖u‖₂, the discrete L² norm of values at nodes."""
-        u = self._floating(u)
+        u = self.floating(u)
         return jnp.sqrt(jnp.sum(u * u)) * jnp.asarray(math.sqrt(self.cell_volume), u.dtype)
 
     def integral(self, field: jax.Array) -> jax.Array:
@@ -193,7 +193,7 @@ class Grid(eqx.Module):
         Raises:
             ValueError: for another shape.
         """
-        field = self._floating(field)
+        field = self.floating(field)
         if field.shape != self.full_shape:
             raise ValueError(
                 f"field: expected all nodes, shape {self.full_shape}, got {field.shape}"
@@ -209,10 +209,10 @@ class Grid(eqx.Module):
 
     def without_integral(self, field: jax.Array) -> jax.Array:
         """Shift a field on all nodes to ∫ = 0."""
-        field = self._floating(field)
+        field = self.floating(field)
         return field - self.integral(field) / self.integral(jnp.ones_like(field))
 
-    def _floating(self, u: Any) -> jax.Array:
+    def floating(self, u: Any) -> jax.Array:
         """Integers and conditions in the grid's precision; what is real keeps its own."""
         u = jnp.asarray(u)
         return u if jnp.issubdtype(u.dtype, jnp.floating) else u.astype(self.dtype)

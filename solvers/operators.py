@@ -311,7 +311,7 @@ def _with_robin(grid: Grid, c: jax.Array | None, robin: Any) -> jax.Array | None
     pairs = side_pairs("robin", robin, grid)
     if not any(is_given(value) for pair in pairs for value in pair):
         return c
-    shares = add_on_sides("robin", pairs, grid, jnp.zeros(grid.shape, grid.dtype), lambda x: x < 0)
+    shares = add_on_sides("robin", pairs, grid, jnp.zeros(grid.shape, grid.dtype), signed=False)
     if not is_traced(shares) and not is_nonzero(shares):
         return c
     return shares if c is None else c + shares

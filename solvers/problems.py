@@ -89,8 +89,7 @@ class Poisson(eqx.Module):
         """Put the given boundary values round the unknowns: `grid.shape` to `grid.full_shape`."""
         if u.shape != self.grid.shape:
             raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
-        if not jnp.issubdtype(u.dtype, jnp.floating):
-            u = u.astype(self.grid.dtype)
+        u = self.grid.floating(u)
         pairs = zip(self.grid.unknowns, self.grid.full_shape, strict=True)
         inner = jnp.pad(u, [(s.start, n - s.stop) for s, n in pairs])
         return self.boundary_field.astype(u.dtype) + inner

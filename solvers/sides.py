@@ -1,6 +1,5 @@
 """What is given on the sides of a grid: of which, and its values there."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -60,19 +59,20 @@ def add_on_sides(
     pairs: tuple[tuple[Any, Any], ...],
     grid: Grid,
     rows: jax.Array,
-    bad: Callable[[np.ndarray], Any] | None = None,
+    *,
+    signed: bool = True,
 ) -> jax.Array:
     """Rows + Σ q/(wᵢhᵢ), of shape `grid.shape`, q the values on Neumann sides.
 
     Raises:
-        ValueError: for values of the wrong shape, or that are known and not finite or `bad`, which
-            is negative.
+        ValueError: for values of the wrong shape, or that are known and not finite, or negative
+            where they are not `signed`.
     """
     for axis, pair in enumerate(pairs):
         for side, value in enumerate(pair):
             if value is not None:
                 share = 2 / grid.spacing[axis]  # 1/(wᵢhᵢ), wᵢ = ½
-                values = share * _values(name, grid, axis, side, value, bad)
+                values = share * _values(name, grid, axis, side, value, signed=signed)
                 rows = rows + on_side(values, axis, side, grid.shape[axis])
     return rows
 
@@ -88,7 +88,7 @@ def on_side(values: jax.Array, axis: int, side: int, size: int) -> jax.Array:
     return jnp.pad(jnp.expand_dims(values, axis), widths)
 
 
-def _values(name: str, grid: Grid, axis: int, side: int, given: Any, bad: Any) -> jax.Array:
+def _values(name: str, grid: Grid, axis: int, side: int, given: Any, *, signed: bool) -> jax.Array:
     """At the unknowns of one side, a scalar or of `grid.shape` without `axis`."""
 
     def off(items: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -98,7 +98,7 @@ def _values(name: str, grid: Grid, axis: int, side: int, given: Any, bad: Any) -
         given = given(*(jnp.take(x, -side, axis=axis) for x in grid.coordinates()))
     shape = off(grid.full_shape)
     values = as_real(name, given, grid.dtype, ((), shape))
-    wanted = "finite values" if bad is None else "finite numbers that are not negative"
+    wanted = "finite values" if signed else "finite numbers that are not negative"
     wanted += f" on the {('low', 'high')[side]} side of axis {axis}"
-    refuse(name, values, bad or (lambda x: False), wanted)
+    refuse(name, values, lambda x: (x < 0) & (not signed), wanted)
     return jnp.broadcast_to(values, shape)[off(grid.unknowns)]

@@ -76,11 +76,7 @@ class Solution(eqx.Module):
         return self.operator.grid
 
     def _expect_one(self) -> None:
-        """Refuse a batch, of which an axis of the batch would pass for one of the grid.
-
-        Raises:
-            ValueError: for what `vmap` or `scan` has stacked.
-        """
+        """Refuse what `vmap` or `scan` has stacked: its axis would pass for one of the grid."""
         if jnp.ndim(self.num_steps) > 0:
             raise ValueError(
                 f"solution: a batch of {self.num_steps.shape}; take one of them, or look at all "
@@ -394,12 +390,11 @@ def _statistics(
     """Our statistics, also of one of lineax's own solvers, which may call a NaN a success."""
     if "reason" in solved.stats:
         return solved.stats
-    is_direct = "num_steps" not in solved.stats
-    num_steps = jnp.asarray(1 if is_direct else solved.stats["num_steps"], jnp.int32)
+    num_steps = jnp.asarray(solved.stats.get("num_steps", 1), jnp.int32)
     start = options.get("y0", jnp.zeros_like(b))
     found = residual_stats(operator, b, start, solved.value, num_steps)
     is_finite = jnp.isfinite(found["residual_norms"])
-    found_reason = reason_of(solved.result, is_direct=is_direct)
-    reason = Reason.where(is_finite[1], found_reason, Reason.singular)
+    reason = reason_of(solved.result, is_direct="num_steps" not in solved.stats)
+    reason = Reason.where(is_finite[1], reason, Reason.singular)
     reason = Reason.where(is_finite[0], reason, Reason.nonfinite_input)
     return found | {"num_steps": num_steps, "reason": reason}
