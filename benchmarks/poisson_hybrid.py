@@ -15,11 +15,10 @@ from rich.console import Console
 
 from benchmarks import figures, paper, scaling
 from benchmarks.options import Parser
-from benchmarks.report import Stages, print_report
+from benchmarks.report import Stages, exit_code_of, print_report
 from benchmarks.results import write_json
 from benchmarks.rows import RELAXATIONS, Settings, race, results_of
 from solvers import gallery
-from solvers.threads import single_threaded_blas
 
 INTERVALS = {
     "quick": {1: 1000, 2: 64, 3: 24},
@@ -96,16 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
     settings = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
-    try:
-        with single_threaded_blas():
-            run(settings, console)
-    except KeyboardInterrupt:
-        console.print(
-            f"Interrupted. What was finished, if anything, is in {settings.output}; the same "
-            "command starts again."
-        )
-        return 130
-    return 0
+    left = (
+        f"What was finished, if anything, is in {settings.output}; the same command starts again."
+    )
+    return exit_code_of(lambda: run(settings, console), console, left)
 
 
 if __name__ == "__main__":

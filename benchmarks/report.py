@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from solvers.threads import single_threaded_blas
+
 COLUMNS = ("1e-01", "1e-02", "1e-03", "1e-04", "discretization")
 
 
@@ -36,6 +38,17 @@ class Stages:
         task = self._progress.add_task(name, total=total)
         yield lambda done: self._progress.update(task, completed=min(done, total or done))
         self._progress.update(task, total=1, completed=1)
+
+
+def exit_code_of(work: Callable[[], object], console: Console, interrupted: str) -> int:
+    """Do the work of a command: 0, or 130 and a line of what is left where Ctrl-C ended it."""
+    try:
+        with single_threaded_blas():
+            work()
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. {interrupted}")
+        return 130
+    return 0
 
 
 def print_report(console: Console, results: dict[str, Any], written: list[Path]) -> None:

@@ -23,9 +23,8 @@ from benchmarks.devices.backends import PRECISIONS, Device, default_label, find_
 from benchmarks.devices.merging import BENCHMARK, FORMAT, Run, column_names, merged, read_runs
 from benchmarks.devices.verdict import verdict
 from benchmarks.options import Parser
-from benchmarks.report import Stages, plain_table
+from benchmarks.report import Stages, exit_code_of, plain_table
 from benchmarks.results import environment, write_json
-from solvers.threads import single_threaded_blas
 
 SIZES = {"quick": (256,), "default": (256, 1024), "full": (256, 1024, 4096)}
 # At 32 in 3-D multigrid is a direct solver, but its levels are what takes long to compile.
@@ -173,16 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
     settings = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 170)
-    try:
-        with single_threaded_blas():
-            run(settings, console)
-    except KeyboardInterrupt:
-        console.print(
-            f"Interrupted. Grids that were finished are in {settings.output}; they can be added to "
-            "another run."
-        )
-        return 130
-    return 0
+    left = f"Grids that were finished are in {settings.output}; they can be added to another run."
+    return exit_code_of(lambda: run(settings, console), console, left)
 
 
 if __name__ == "__main__":

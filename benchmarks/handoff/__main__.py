@@ -18,11 +18,10 @@ from benchmarks.handoff import figures, tables
 from benchmarks.handoff.rows import measure
 from benchmarks.handoff.verdict import summary, verdict
 from benchmarks.options import Parser
-from benchmarks.report import Stages
+from benchmarks.report import Stages, exit_code_of
 from benchmarks.results import environment, write_json
 from benchmarks.suite import QUICK, SUITE, Entry
 from solvers.hybrid.timing import forget
-from solvers.threads import single_threaded_blas
 
 
 class Settings(NamedTuple):
@@ -110,14 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
     settings = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 170)
-    try:
-        with single_threaded_blas():
-            run(settings, console)
-    except KeyboardInterrupt:
-        console.print(f"Interrupted. Problems that were finished are in {settings.output}; the "
-                      "same command goes on.")  # fmt: skip
-        return 130
-    return 0
+    left = f"Problems that were finished are in {settings.output}; the same command goes on."
+    return exit_code_of(lambda: run(settings, console), console, left)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ from benchmarks.multigrid import cases, checks, curves, factors, figures, rows, 
 from benchmarks.multigrid.contenders import versions
 from benchmarks.multigrid.verdict import verdict
 from benchmarks.options import Parser
-from benchmarks.report import Stages
+from benchmarks.report import Stages, exit_code_of
 from benchmarks.results import environment, write_json
-from solvers.threads import single_threaded_blas
 
 
 class Settings(NamedTuple):
@@ -148,14 +147,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
     settings = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 190)
-    try:
-        with single_threaded_blas():
-            run(settings, console)
-    except KeyboardInterrupt:
-        console.print(f"Interrupted. What was finished, if anything, is in {settings.output}; the "
-                      "same command starts again.")  # fmt: skip
-        return 130
-    return 0
+    left = (
+        f"What was finished, if anything, is in {settings.output}; the same command starts again."
+    )
+    return exit_code_of(lambda: run(settings, console), console, left)
 
 
 if __name__ == "__main__":
