@@ -33,7 +33,7 @@ from nets.refinement import EnergyLadder, QuadratureCheck, QuadratureWarning
 from nets.sharding import as_sharding
 from solvers.grid import Grid, as_count, as_number, expect
 from solvers.problems import Poisson
-from solvers.snapshots import Snapshot
+from solvers.snapshots import Snapshot, TrainingError
 
 # Of the training's time, for checks of the quadrature; steps between them beside a matrix to solve.
 CHECK_SHARE, CHECKED_STEPS = 0.05, 5
@@ -202,7 +202,7 @@ class RitzTraining:
         """Start afresh: the snapshot of step 0, then one every `every` steps.
 
         Raises:
-            RuntimeError: when the energy is no longer finite.
+            TrainingError: when the energy is no longer finite.
         """
         self._compile(0)
         self.chunk_seconds, self.energies = [], []
@@ -236,7 +236,7 @@ class RitzTraining:
 
         Raises:
             ValueError: if the snapshot is not of such a training.
-            RuntimeError: when the energy is no longer finite.
+            TrainingError: when the energy is no longer finite.
         """
         factors = np.linspace(1.0, 0.0, as_count("steps", steps))
         for start in range(0, steps, self.every):
@@ -320,7 +320,7 @@ class RitzTraining:
         seconds = snapshot.seconds + self._clock() - start
         step = state.step + len(factors)
         if not finite:
-            raise RuntimeError(
+            raise TrainingError(
                 f"the training diverged between steps {state.step} and {step}: the energy is not "
                 "finite; use a smaller learning rate in the optimizer"
             )

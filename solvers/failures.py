@@ -25,7 +25,7 @@ def with_prediction(solution: Any, method: Any) -> Any:
     is_slow = isinstance(method, Multigrid) and bool(
         (factor > SLOW) & (solution.reason != Reason.stagnated)
     )
-    predicted = predict_factor(solution.operator, method) if is_slow else jnp.nan
+    predicted = predict_factor(solution.operator, method) if is_slow else -1
     stats = solution.stats | {"predicted_factor": jnp.asarray(predicted, factor.dtype)}
     return eqx.tree_at(lambda s: s.stats, solution, stats)
 
@@ -33,8 +33,8 @@ def with_prediction(solution: Any, method: Any) -> Any:
 def slowness(stats: dict[str, Any]) -> str:
     """Words for a cycle that needs more than twice the steps that were predicted."""
     names = "factor", "predicted_factor"
-    measured, predicted = (float(stats.get(name, np.nan)) for name in names)
-    if not 0 < predicted < 1 or np.log(measured) < 0.5 * np.log(predicted):
+    measured, predicted = (float(stats.get(name, -1)) for name in names)
+    if not (measured > 0 and 0 < predicted < 1) or np.log(measured) < 0.5 * np.log(predicted):
         return ""
     return (
         f" The residual falls by {measured:.2f} a cycle where {predicted:.2f} was predicted: do "

@@ -32,6 +32,13 @@ class Snapshot(NamedTuple):
     energy_drop: float | None = None
 
 
+class TrainingError(RuntimeError):
+    """A training that cannot go on, since its energy is no longer finite.
+
+    A hybrid takes it as the end of the training: what came before it can still be handed over.
+    """
+
+
 @runtime_checkable
 class CoolableTraining(Protocol):
     """A training that can let its optimiser come to rest.

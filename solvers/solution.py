@@ -52,8 +52,8 @@ class Solution(eqx.Module):
             to the initial guess and the last used one to `value`. `history` is without the padding.
         removed_mean: what had to be taken from the source of a singular problem, else 0.
         stats: what else the method has found out; of `Multigrid` the `factor` per cycle,
-            `work_units`, `algebraic_error`, `discretization_error`, and `predicted_factor` where
-            the measured one is slow enough to ask (else NaN; traced solves leave it out).
+            `work_units`, what it estimates of errors, and `predicted_factor` where the measured one
+            is slow enough to ask (else −1; traced solves leave it out).
         operator: of the problem.
         method: name of the method, static.
     """

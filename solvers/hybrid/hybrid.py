@@ -17,7 +17,7 @@ from solvers.hybrid.price import price_of
 from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session
-from solvers.hybrid.timing import Clock, is_first_call, run_steps, step_time
+from solvers.hybrid.timing import Clock, doubt, is_first_call, run_steps, step_time
 from solvers.iteration import AbstractIteration, with_budget
 from solvers.placement import like
 from solvers.snapshots import Snapshot
@@ -105,10 +105,7 @@ def _account(handoff: Handoff, trace: list[Look]) -> list[str]:
         lines.append(
             f"{look.step:8d}  {look.seconds:8.3f}  {look.remaining_seconds:12.4g}   {worst:>20}"
         )
-    start = "zero" if handoff.initial is None else f"the network of step {handoff.step}"
-    if handoff.combined > 1:
-        start += f", combined with {handoff.combined - 1} before it,"
-    return [*lines, f"Handed over {start} at {handoff.seconds:.3f} s: {handoff.reason}."]
+    return [*lines, handoff.explain()]
 
 
 class Hybrid:
@@ -203,9 +200,11 @@ class Hybrid:
             solution = relax(problem, plan.method, initial, limit, self.clock)
             jax.block_until_ready(solution.value)
         costs = plan.costs._replace(relaxing=self.clock() - start)
+        doubt(problem, plan.method, self.clock, costs.relaxing, int(solution.num_steps))
+        found = HybridSolution(solution, plan.handoff, plan.trace, costs)
         if throw:
-            check(problem, plan.method, solution)
-        return HybridSolution(solution, plan.handoff, plan.trace, costs)
+            check(problem, plan.method, solution, plan.handoff.explain())
+        return found
 
     def _plan(
         self, problem: Problem, training: Iterable[Snapshot], max_seconds: float

@@ -210,7 +210,7 @@ def _as_probed(problem: Problem, method: Multigrid, modes: SmoothModes) -> Smoot
     """The modes with the factor that some cycles show, where it is far above the predicted one."""
     zero = zero_guess(problem)  # given, so that no other program has to be compiled
     probe = solve(problem, with_budget(method, PROBE_CYCLES), initial=zero, throw=False)
-    seen = min(float(probe.stats["factor"]), 1.0)  # NaN where the first cycle was the last
+    seen = min(float(probe.stats["factor"]), 1.0)  # −1 where the first cycle was the last
     predicted = max(float(modes.factors[0]), np.finfo(np.float32).tiny)
     if not seen > 0 or np.log(seen) < 0.5 * np.log(predicted):
         return modes

@@ -76,13 +76,13 @@ def relax(
     return _joined(parts, Reason.interrupted)
 
 
-def check(problem: Problem, method: Any, solution: Any) -> Any:
-    """Give a solution back, or raise `SolveError` for one that failed of itself."""
+def check(problem: Problem, method: Any, solution: Any, before: str) -> None:
+    """Raise `SolveError` for a solution that failed of itself, with words for what was `before`."""
     if bool(has_succeeded(solution.reason) | (solution.reason == Reason.interrupted)):
-        return solution
-    if isinstance(problem, Placed):
-        raise SolveError(str(solution), solution)
-    raise SolveError(explain_failure(solution, method, problem.rhs), solution)
+        return
+    is_placed = isinstance(problem, Placed)
+    text = str(solution) if is_placed else explain_failure(solution, method, problem.rhs)
+    raise SolveError(f"{text} {before}", solution)
 
 
 def _limited(method: AbstractIteration, steps: int) -> AbstractIteration:

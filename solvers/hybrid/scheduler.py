@@ -5,11 +5,13 @@ import math
 from numbers import Real
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from solvers.grid import expect
 from solvers.hybrid.price import check_target
 from solvers.hybrid.session import Look, Session
 from solvers.hybrid.timing import zero_guess
-from solvers.snapshots import Snapshot
+from solvers.snapshots import Snapshot, TrainingError
 from solvers.solution import Problem
 
 COOL_DOWN_STEPS = 250
@@ -43,6 +45,13 @@ class Handoff(NamedTuple):
     initial: Any
     snapshot: Snapshot | None = None
     combined: int = 1
+
+    def explain(self) -> str:
+        """Tell what was handed over, when and why, in a sentence."""
+        start = "zero" if self.initial is None else f"the network of step {self.step}"
+        if self.combined > 1:
+            start += f", combined with {self.combined - 1} before it,"
+        return f"Handed over {start} at {self.seconds:.3f} s: {self.reason}."
 
     def start(self, problem: Problem) -> Any:
         """The initial guess as an array, also where it is zero: the same compiled program."""
@@ -79,11 +88,14 @@ class FixedHandoff:
 
     def decide(self, session: Session) -> Handoff:
         last, reason = self._watch(session)
-        if last is None and session.is_interrupted:
+        if last is None and (session.is_interrupted or session.trouble):
             return Handoff(0, session.seconds, reason, session.zero.seconds, None)
         if last is None:
             raise ValueError(NOTHING_CAME)
         look, guess = session.look(last)
+        if not _is_finite(look):
+            reason += "; its output is not finite, so zero it is"
+            return Handoff(0, session.seconds, reason, session.zero.seconds, None)
         return Handoff(last.step, session.seconds, reason, look.remaining_seconds, guess, last)
 
     def _watch(self, session: Session) -> tuple[Snapshot | None, str]:
@@ -99,7 +111,7 @@ class FixedHandoff:
             session.is_interrupted = True
             return last, INTERRUPTED
         step = 0 if last is None else last.step
-        return last, f"the training ended at step {step}, before the fixed {self.step}"
+        return last, _end(session, f" at step {step}, before the fixed {self.step}")
 
 
 class _Candidate(NamedTuple):
@@ -170,6 +182,7 @@ class SpectralHandoff:
             reason += more
         remaining = best.look.remaining_seconds
         if remaining >= session.zero.seconds:
+            reason += _not_finite(session.trace)
             reason += f"; that is no better than zero ({session.zero.seconds:.3g} s), so zero it is"
             return Handoff(0, session.seconds, reason, session.zero.seconds, None)
         step, seconds, count = best.look.step, session.seconds, best.look.combined
@@ -209,9 +222,9 @@ class SpectralHandoff:
         except KeyboardInterrupt:
             session.is_interrupted = True
             return best, step, INTERRUPTED
-        if best is None and unseen is None:
+        if best is None and unseen is None and session.trouble is None:
             raise ValueError(NOTHING_CAME)
-        return self._last(session, best, unseen), step, "the training ended"
+        return self._last(session, best, unseen), step, _end(session)
 
     def _last(
         self, session: Session, best: _Candidate | None, unseen: Snapshot | None
@@ -238,11 +251,14 @@ class SpectralHandoff:
         steps = session.least_steps if self.least_steps is None else self.least_steps
         steps += COOL_DOWN_STEPS if self._cools(session) else 0
         least = steps * step_seconds
-        if session.zero.seconds > least:
+        zero, left = session.zero.seconds, session.max_seconds - session.planning_seconds
+        if min(zero, left) > least:
             return None
+        why = f"the limit leaves {left:.3g} s"
+        if zero <= left:
+            why = f"relaxing from zero takes {zero:.3g} s"
         return (
-            f"no training: relaxing from zero takes {session.zero.seconds:.3g} s, and {steps} "
-            f"steps, the least that training needs, {least:.3g} s"
+            f"no training: {why}, and {steps} steps, the least that training needs, {least:.3g} s"
         )
 
     def _enough(self, session: Session, remaining: float, waited: float) -> str | None:
@@ -266,6 +282,21 @@ class SpectralHandoff:
                 f"zero ({zero:.3g} s)"
             )
         return None
+
+
+def _end(session: Session, where: str = "") -> str:
+    """Words for the end of a training."""
+    return session.trouble or f"the training ended{where}"
+
+
+def _is_finite(look: Look) -> bool:
+    return bool(np.isfinite(look.amplitudes).all())
+
+
+def _not_finite(trace: list[Look]) -> str:
+    """Words for outputs that are not finite, if any."""
+    count = sum(not _is_finite(look) for look in trace)
+    return f"; of {len(trace)} outputs {count} were not finite" if count else ""
 
 
 def _is_too_late(session: Session, remaining: float) -> bool:
@@ -314,7 +345,10 @@ def _cool_down(session: Session, best: _Candidate, *, combine: bool) -> tuple[_C
     cost = COOL_DOWN_STEPS * best.snapshot.seconds / best.snapshot.step
     if before <= 2 * cost:
         return best, f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
-    cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
+    try:
+        cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
+    except TrainingError:
+        return best, "; the cool-down diverged"
     look, guess = session.look(cooled, combine=combine)
     after = look.remaining_seconds
     chosen = _Candidate(look, guess, cooled, is_calm=True) if after < before else best

@@ -10,7 +10,7 @@ from solvers.grid import expect
 from solvers.hybrid.handover import Guess, Handover
 from solvers.hybrid.price import MOST_GUESSES, Price, RelaxationPrice, Seen, TimedPrice
 from solvers.hybrid.timing import Clock
-from solvers.snapshots import CoolableTraining, Snapshot
+from solvers.snapshots import CoolableTraining, Snapshot, TrainingError
 from solvers.solution import Problem
 
 # Optimiser steps before which no network has had anything worth handing over; the publication's
@@ -50,6 +50,7 @@ class Session:
         training_seconds, looking_seconds: charged so far.
         max_seconds: that may be charged in all, relaxing included.
         is_interrupted: whether the user has asked for an end.
+        trouble: what a training that broke down said of it, else None.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Session:
         self.looking_seconds = 0.0
         self.planning_seconds = planning_seconds
         self.max_seconds, self.is_interrupted = max_seconds, False
+        self.trouble: str | None = None
         self._chunk_seconds, self._cooling_seconds = 0.0, 0.0
 
     @property
@@ -83,8 +85,8 @@ class Session:
         return self.planning_seconds + self.training_seconds + self.looking_seconds
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """Train on; each snapshot is charged as it comes."""
-        for snapshot in self._training:
+        """Train on; each snapshot is charged as it comes. One that breaks down has ended."""
+        for snapshot in self._until_it_diverges():
             expect("training", snapshot, Snapshot, "Snapshots in it")
             now = snapshot.seconds + self._cooling_seconds
             if not 0 <= now - self.training_seconds < math.inf:
@@ -95,6 +97,16 @@ class Session:
             self._chunk_seconds = now - self.training_seconds
             self.training_seconds = now
             yield snapshot
+
+    def _until_it_diverges(self) -> Iterator[Snapshot]:
+        start = self._clock()
+        try:
+            for snapshot in self._training:
+                yield snapshot
+                start = self._clock()
+        except TrainingError as error:
+            self.training_seconds += self._clock() - start
+            self.trouble = str(error)
 
     def look(self, snapshot: Snapshot, *, combine: bool = False) -> tuple[Look, Any]:
         """Work out what a snapshot would hand over, and price it; also gives that start.
@@ -197,9 +209,21 @@ class Session:
         return float(np.sqrt(np.mean(changes**2) / 2)) / size if size > 0 else 0.0
 
     def cool_down(self, snapshot: Snapshot, steps: int) -> Snapshot:
-        """Let the optimiser come to rest from `snapshot` in `steps` steps, at its own cost."""
+        """Let the optimiser come to rest from `snapshot` in `steps` steps, at its own cost.
+
+        Raises:
+            TrainingError: if that fails; it is charged all the same.
+        """
         training: Any = self._training
-        cooled = training.cool_down(snapshot, steps)
-        self._cooling_seconds += cooled.seconds - snapshot.seconds
-        self.training_seconds += cooled.seconds - snapshot.seconds
+        start = self._clock()
+        try:
+            cooled = training.cool_down(snapshot, steps)
+        except TrainingError:
+            self._charge_cooling(self._clock() - start)
+            raise
+        self._charge_cooling(cooled.seconds - snapshot.seconds)
         return cooled
+
+    def _charge_cooling(self, seconds: float) -> None:
+        self._cooling_seconds += seconds
+        self.training_seconds += seconds

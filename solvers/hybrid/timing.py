@@ -109,6 +109,17 @@ def step_time(problem: Problem, method: AbstractIteration, clock: Clock) -> Step
     return _timed[key]
 
 
+def doubt(problem: Problem, method: Any, clock: Clock, taken: float, steps: int) -> None:
+    """Forget the pace of a program that has just done `steps` steps in half its time or less.
+
+    It was timed while something else ran, and would be kept for good.
+    """
+    key = (clock, _kind((problem, method)))
+    known = _timed.get(key)
+    if known is not None and 2 * taken <= known.start + steps * known.seconds:
+        del _timed[key]
+
+
 def measure_step(
     problem: Problem, method: AbstractIteration, clock: Clock, *, least: float = 0.001
 ) -> StepTime:

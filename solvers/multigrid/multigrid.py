@@ -37,14 +37,18 @@ class MultigridSetup(NamedTuple):
     scale: jax.Array
 
 
+class Estimates(NamedTuple):
+    algebraic: jax.Array  # of max|u − u_h|
+    discretization: jax.Array  # of max|u_h − u|
+
+
 class MultigridCarry(NamedTuple):
     """Of (A/scale) (scale·u) = b, all of which is within float32's range where b is."""
 
     f: Blocks
     u: Blocks
     r: Blocks
-    algebraic: jax.Array  # estimates of max|u − u_h|
-    discretization: jax.Array  # and of max|u_h − u|
+    errors: Estimates | None = None  # if `error_fraction` asks for them
 
 
 class Multigrid(AbstractIteration):
@@ -81,9 +85,9 @@ class Multigrid(AbstractIteration):
 
     As a preconditioner it is the symmetric cycle with `post` sweeps before and, reversed, after.
 
-    Its statistics are `factor`, the reduction of the residual per cycle towards the end;
-    `work_units` in all, sweeps and residuals on the finest grid; `algebraic_error` and
-    `discretization_error` where it has estimated them, else NaN.
+    Its statistics are `factor`, the reduction of the residual per cycle towards the end, −1 before
+    the second cycle; `work_units` in all, sweeps and residuals on the finest grid; with an
+    `error_fraction` the estimates `algebraic_error` and `discretization_error`.
 
     Raises:
         ValueError: for an operator that is not an `EllipticOperator`, or arguments out of range.
@@ -171,9 +175,9 @@ class Multigrid(AbstractIteration):
         return MultigridSetup(scaled, finest_level(scaled), hierarchy, cycles, scale)
 
     def start(self, setup: MultigridSetup, b: jax.Array, u: jax.Array) -> MultigridCarry:
-        level, nan = setup.finest, jnp.full((), jnp.nan, b.dtype)
+        level = setup.finest
         f, v = level.weigh(split(b), -1), split(u * setup.scale)
-        carry = MultigridCarry(f, v, level.residual(f, v), nan, nan)
+        carry = MultigridCarry(f, v, level.residual(f, v))
         return self._full(setup, carry) if self.full else carry
 
     def _full(self, setup: MultigridSetup, carry: MultigridCarry) -> MultigridCarry:
@@ -182,19 +186,20 @@ class Multigrid(AbstractIteration):
         u = add(carry.u, nest.solution)
         r = setup.finest.residual(carry.f, u)
         if self.error_fraction is None:
-            return MultigridCarry(carry.f, u, r, carry.algebraic, carry.discretization)
+            return MultigridCarry(carry.f, u, r)
         algebraic = _still_to_come(nest.change, nest.reduction)
         discretization = discretization_error(setup.operator, setup.hierarchy, self._plan(), u)
-        return MultigridCarry(carry.f, u, r, algebraic, discretization)
+        return MultigridCarry(carry.f, u, r, Estimates(algebraic, discretization))
 
     def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
-        f, u, r, algebraic, discretization = carry
+        f, u, r, errors = carry
         e = run_cycle(setup.cycles, self._plan(), _cast(r, setup.cycles.dtype))
         u = written(add(u, _cast(e, b.dtype)), never_of(r))
         before, r = r, written(setup.finest.residual(f, u), never_of(r))
-        if self.error_fraction is not None:
+        if errors is not None:
             algebraic = _still_to_come(largest(e).astype(b.dtype), size(r) / size(before))
-        return MultigridCarry(f, u, r, algebraic, discretization)
+            errors = Estimates(algebraic, errors.discretization)
+        return MultigridCarry(f, u, r, errors)
 
     def current(self, setup: MultigridSetup, carry: MultigridCarry) -> jax.Array:
         return join(carry.u) / setup.scale
@@ -206,10 +211,10 @@ class Multigrid(AbstractIteration):
         return root * size(setup.finest.weigh(carry.r)), root * size(carry.u) / setup.scale
 
     def is_done(self, setup: MultigridSetup, carry: MultigridCarry) -> jax.Array | None:
-        if self.error_fraction is None:
+        if self.error_fraction is None or carry.errors is None:
             return None
-        fraction = self.error_fraction.astype(carry.algebraic.dtype)
-        return carry.algebraic <= fraction * carry.discretization
+        algebraic, discretization = carry.errors
+        return algebraic <= self.error_fraction.astype(algebraic.dtype) * discretization
 
     def statistics(
         self, setup: MultigridSetup, carry: MultigridCarry, stats: dict[str, Any], unit: jax.Array
@@ -223,14 +228,16 @@ class Multigrid(AbstractIteration):
         unit = unit / setup.scale
         units = self.work_units(setup.operator.grid.ndim)
         full_units = units / (1 - 0.5**setup.operator.grid.ndim) if self.full else units + 1
-        return {
-            "factor": jnp.where(last > first, ratio ** (1 / cycles), jnp.nan),
+        found = {
+            "factor": jnp.where(last > first, ratio ** (1 / cycles), -1),
             "work_units": (units + 1) * (stats["num_steps"] - 1).astype(norms.dtype)
             + full_units
             + 1,
-            "algebraic_error": carry.algebraic * unit,
-            "discretization_error": carry.discretization * unit,
         }
+        if carry.errors is not None:
+            found["algebraic_error"] = carry.errors.algebraic * unit
+            found["discretization_error"] = carry.errors.discretization * unit
+        return found
 
     def work_units(self, ndim: int) -> float:
         """Sweeps and residuals of one cycle, in those of the finest grid, all axes coarsened."""

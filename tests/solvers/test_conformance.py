@@ -197,7 +197,8 @@ def pairs(*problems: str) -> pytest.MarkDecorator:
 @pairs("plane", "box")
 def test_an_eager_solve_agrees_with_a_dense_one(method: str, problem: str) -> None:
     case, solver = case_of(problem), METHODS[method][0]()
-    solution = solve(case.problem(THETA), solver)
+    with jax.debug_nans(True):  # as a user may hunt for some: nothing here is one on purpose
+        solution = solve(case.problem(THETA), solver)
     np.testing.assert_allclose(solution.value, reference(problem)[0], **CLOSE)
     assert has_succeeded(solution.reason)
     _, norms = solution.history()

@@ -32,8 +32,8 @@ from solvers.hybrid.price import Price, Seen
 from solvers.hybrid.relaxing import Limit, relax
 from solvers.hybrid.scheduler import Handoff
 from solvers.hybrid.session import Session
-from solvers.hybrid.timing import is_first_call
-from solvers.snapshots import CoolableTraining, Snapshot
+from solvers.hybrid.timing import doubt, is_first_call, step_time
+from solvers.snapshots import CoolableTraining, Snapshot, TrainingError
 
 CASE = gallery.published(128)
 PROBLEM = CASE.problem
@@ -495,7 +495,7 @@ def test_a_limit_of_seconds_ends_the_relaxation() -> None:
 
 def test_a_relaxation_that_fails_of_itself_raises() -> None:
     hybrid = Hybrid(Jacobi(rtol=1e-12, max_steps=3), FixedHandoff(0))
-    with pytest.raises(SolveError, match="after 3 steps"):
+    with pytest.raises(SolveError, match=r"after 3 steps.* Handed over the network of step 0 at"):
         hybrid.solve(PROBLEM, converging())
     found = hybrid.solve(PROBLEM, converging(), throw=False)
     assert bool(found.solution.reason == Reason.max_steps)
@@ -541,3 +541,69 @@ def test_seconds_that_do_not_grow_are_refused(session_of: Any, seconds: float) -
     session = session_of([first, second, third._replace(seconds=seconds)])
     with pytest.raises(ValueError, match="training: expected seconds that grow"):
         list(session.snapshots())
+
+
+def diverging(after: int) -> Iterator[Snapshot]:
+    """Snapshots that get better, until there are no more."""
+    yield from training_of([9.0, 5.0, 4.0, 3.0][:after])
+    raise TrainingError("the training diverged: a smaller rate")
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "after", "step"),
+    [
+        (SpectralHandoff(), 4, 150),
+        (SpectralHandoff(), 1, 0),
+        (SpectralHandoff(), 0, 0),
+        (FixedHandoff(10**6), 4, 150),
+        (FixedHandoff(10**6), 0, 0),
+    ],
+)
+def test_what_came_before_a_training_diverged_is_handed_over(
+    session_of: Any, scheduler: Any, after: int, step: int
+) -> None:
+    handoff = scheduler.decide(session_of(diverging(after)))
+    assert handoff.step == step
+    assert (handoff.initial is None) == (after == 0)
+    assert handoff.reason.startswith("the training diverged: a smaller rate")
+
+
+def test_a_cool_down_that_diverges_leaves_what_there_was(session_of: Any) -> None:
+    class Breaking(Cooling):
+        def cool_down(self, snapshot: Snapshot, steps: int) -> Snapshot:
+            raise TrainingError(f"in the {steps} steps from {snapshot.step}")
+
+    session = session_of(Breaking([50.0, 40.0, 30.0, 20.0, 10.0], after=0.0))
+    handoff = SpectralHandoff(cool_down=True, least_steps=0).decide(session)
+    assert handoff.step == 200
+    assert "the cool-down diverged" in handoff.reason
+
+
+@pytest.mark.parametrize("scheduler", [SpectralHandoff(least_steps=0), FixedHandoff(2)])
+def test_outputs_that_are_not_finite_are_told_of(scheduler: Any) -> None:
+    def training() -> Iterator[Snapshot]:
+        for step in range(6):
+            yield Snapshot(step, 1e-6 * step, lambda grid: jnp.full(grid.full_shape, jnp.nan))
+
+    found = Hybrid(Jacobi(), scheduler).solve(PROBLEM, training())
+    assert found.handoff.initial is None
+    assert "not finite" in found.handoff.reason
+
+
+def test_a_limit_below_the_least_training_trains_nothing(session_of: Any) -> None:
+    """A chunk that is under way cannot be stopped: 50 steps took ten times the limit."""
+    session = session_of(training_of([9.0, 8.0, 7.0], seconds=5.0))
+    session.max_seconds = 0.5
+    session._training = type("Known", (list,), {"step_seconds": 0.1})(session._training)
+    handoff = SpectralHandoff(least_steps=10).decide(session)
+    assert handoff.initial is None
+    assert session.seconds == 0
+    assert "the limit leaves 0.5 s, and 10 steps" in handoff.reason
+
+
+def test_a_pace_that_was_far_too_slow_is_measured_again() -> None:
+    clock, method = Clock(0.1), Jacobi()
+    known = step_time(PROBLEM, method, clock)
+    for taken, is_kept in ((0.6, True), (0.4, False)):
+        doubt(PROBLEM, method, clock, taken * (known.start + 100 * known.seconds), 100)
+        assert (step_time(PROBLEM, method, clock).compiling == 0) == is_kept
