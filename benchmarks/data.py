@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers.grid import as_count
+from solvers.arguments import as_count
 
 # Of an idx file, its first four bytes: unsigned bytes, in three dimensions or one.
 MAGIC = {3: 0x00000803, 1: 0x00000801}

@@ -116,7 +116,8 @@ def error_against_seconds(race: Any, results: dict[str, Any]) -> Figure:
             axes.plot(seconds, errors, "k*", markersize=11, label=track.label)
             continue
         width = 2.2 if name == "hybrid_scheduler" else 1.3
-        axes.plot(seconds[shown], errors[shown], dash, color=colour, lw=width, label=track.label)
+        label = track.label + ("" if shown.any() else f" (after {seconds[0]:.2g} s, not shown)")
+        axes.plot(seconds[shown], errors[shown], dash, color=colour, lw=width, label=label)
         if track.handed_over is not None and track.handed_over <= race.cap:
             marker, size = ("*", 15) if name == "hybrid_scheduler" else ("o", 6)
             axes.plot(track.handed_over, errors[0], marker, color=colour, ms=size, mec="black")

@@ -292,6 +292,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("results", type=Path, help="output folder of a benchmark")
     folder = parser.parse_args(argv).results
     whole = folder / "results.json"
+    if not whole.exists() and not any(folder.glob("*/results.json")):
+        parser.error(f"results: expected a folder with a results.json in it, got {folder}")
     results = _read(whole) if whole.exists() else _experiments(folder)
     results.pop("curves", None)
     for row in results.get("problems", []):

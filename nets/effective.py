@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from nets.filtering import checked_samples
-from solvers.grid import as_count
+from solvers.arguments import as_count
 
 NAME = "_recorded_output"
 

@@ -16,9 +16,9 @@ from flax import nnx
 from nets.checkpoints import Checkpoints, Saved
 from nets.learning import Batches, Learner, Loss, Position, Steps, has_convolutions
 from nets.losses import mean_squared_error
-from nets.networks import precision
+from nets.networks import have_same_shapes, precision
 from nets.samples import as_samples, check_samples, configuration, platform
-from solvers.grid import as_count, as_number, expect
+from solvers.arguments import as_count, as_number, expect
 
 # Inputs at a time: of images on 64 channels a block then takes some hundred megabytes.
 BLOCK = 512
@@ -163,8 +163,8 @@ class Fit:
         """
         graphs, params, rest = _apart(model)
         own = self._start.params, self._start.rest
-        kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (own, (params, rest))]
-        if graphs != (self._graph, self._learner.graph) or kinds[0] != kinds[1]:
+        is_same = graphs == (self._graph, self._learner.graph)
+        if not is_same or not have_same_shapes(own, (params, rest)):
             raise ValueError("model: expected one that differs in the values of its variables only")
         other = copy.copy(self)
         other._start = self._learner.start(params, rest)

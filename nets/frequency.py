@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nets.filtering import checked_samples, checked_variances, filtered, filtered_power
-from solvers.grid import is_traced, refuse
+from solvers.arguments import is_traced, refuse
 
 
 def low_frequency_part(x: Any, y: Any, variance: Any) -> jax.Array:

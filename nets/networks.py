@@ -12,8 +12,8 @@ import numpy as np
 from flax import nnx
 
 from nets.ansatz import cast
+from solvers.arguments import as_count, expect
 from solvers.compiler import HIGHEST
-from solvers.grid import as_count, expect
 
 # A network as a function of parameters and inputs, shape (N, inputs), to (N,).
 PureNetwork = Callable[[Any, jax.Array], jax.Array]
@@ -249,6 +249,16 @@ def split_network(model: nnx.Module) -> tuple[PureNetwork, Any]:
 def split_features(model: nnx.Module) -> PureNetwork | None:
     """The model's last-layer features as a pure function: (N, inputs) to (N, k); None without."""
     return _pure(model, "features") if hasattr(model, "features") else None
+
+
+def have_same_shapes(one: Any, other: Any) -> bool:
+    """Whether two trees are built alike, of leaves of the same shapes and types."""
+    (leaves, structure), (others, other_structure) = map(jax.tree.flatten, (one, other))
+
+    def kinds(found: list[Any]) -> list[Any]:
+        return [(np.shape(x), getattr(x, "dtype", None)) for x in found]
+
+    return structure == other_structure and kinds(leaves) == kinds(others)
 
 
 def same_but_for_params(one: nnx.Module, other: nnx.Module) -> bool:

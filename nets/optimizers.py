@@ -10,7 +10,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from nets.energies import RitzLoss
-from solvers.grid import as_count, as_number
+from solvers.arguments import as_count, as_number
 
 # Damping at which no step is left to be tried, and the least that is.
 LARGEST, SMALLEST = 1e6, 1e-15
@@ -87,7 +87,9 @@ def energy_natural_gradient(
         >>> bool(abs(training.energies[-1] + 1 / 6) < 1e-8)
         True
     """
-    start = as_number("damping", damping, lambda x: x <= 0, "a positive number")
+    start = as_number(
+        "damping", damping, lambda x: (x <= 0) | (x > LARGEST), f"above 0, at most {LARGEST:.0e}"
+    )
     trials = as_count("trials", trials)
 
     def init(params: Any) -> NaturalGradientState:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nets.filtering import checked_samples
+from solvers.arguments import refuse
 from solvers.compiler import HIGHEST
-from solvers.grid import refuse
 
 
 def principal_direction(x: Any) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from solvers.grid import as_count
+from solvers.arguments import as_count
 
 # Blocks of each stage by the number of the variant; each stage has twice the channels of the last.
 STAGES = {1: (2, 2, 2), 2: (1, 1), 3: (1,), 4: ()}

@@ -11,7 +11,8 @@ from nets.ansatz import ansatz_at, cast
 from nets.boundaries import BoundaryTreatment, HardBoundary, boundary_function, locate
 from nets.energies import NodalEnergy, PointEnergy, RitzEnergy
 from nets.quadrature import GaussLegendre, GridEnergy, Quadrature, node_points
-from solvers.grid import Boundary, Cells, Grid, as_real, refuse
+from solvers.arguments import as_real, refuse
+from solvers.grid import Boundary, Cells, Grid
 from solvers.problems import Poisson
 
 

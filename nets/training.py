@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import optax
 from flax import nnx
@@ -21,6 +20,7 @@ from nets.evaluation import Evaluation
 from nets.networks import (
     check_evaluation,
     check_network,
+    have_same_shapes,
     precision,
     same_but_for_params,
     split_features,
@@ -31,7 +31,8 @@ from nets.programs import Programs
 from nets.quadrature import Quadrature
 from nets.refinement import EnergyLadder, QuadratureCheck, QuadratureWarning
 from nets.sharding import as_sharding
-from solvers.grid import Grid, as_count, as_number, expect
+from solvers.arguments import as_count, as_number, expect
+from solvers.grid import Grid
 from solvers.problems import Poisson
 from solvers.snapshots import Snapshot, TrainingError
 
@@ -149,6 +150,7 @@ class RitzTraining:
         expect("model", model, nnx.Module, "a flax.nnx.Module")
         expect("optimizer", optimizer, optax.GradientTransformation, "one such as optax.adam(1e-3)")
         expect("boundary", boundary, BoundaryTreatment, "HardBoundary() or PenaltyBoundary()")
+        expect("quadrature", quadrature, Quadrature | None, "one such as GaussLegendre(), or None")
         self.max_steps = as_count("max_steps", max_steps)
         self._model = model
         self._network, params = split_network(model)
@@ -188,9 +190,8 @@ class RitzTraining:
             ValueError: if it differs in more than its parameters.
         """
         _, params = split_network(model)
-        own = self._start.params
-        kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (own, params)]
-        if kinds[0] != kinds[1] or not same_but_for_params(self._model, model):
+        is_alike = have_same_shapes(self._start.params, params)
+        if not is_alike or not same_but_for_params(self._model, model):
             raise ValueError("model: expected one that differs in its parameters only")
         other = copy.copy(self)
         position = self._sharding.copied(self._descent.start(params))
@@ -211,8 +212,14 @@ class RitzTraining:
         yield from self.resume(snapshot)
 
     def resume(self, snapshot: Snapshot) -> Iterator[Snapshot]:
-        """Go on from a kept snapshot: those after it, up to `max_steps` or a stalled optimiser."""
-        chunks, energies = self.chunk_seconds, self.energies
+        """Go on from a kept snapshot: those after it, up to `max_steps` or a stalled optimiser.
+
+        Raises:
+            ValueError: if the snapshot is not of such a training.
+            TrainingError: when the energy is no longer finite.
+        """
+        self._state_of(snapshot)
+        self.chunk_seconds, self.energies = chunks, energies = [], []
         while snapshot.step < self.max_steps:
             count = min(self.every, self.max_steps - snapshot.step)
             before = snapshot
@@ -238,6 +245,7 @@ class RitzTraining:
             ValueError: if the snapshot is not of such a training.
             TrainingError: when the energy is no longer finite.
         """
+        self._state_of(snapshot)
         factors = np.linspace(1.0, 0.0, as_count("steps", steps))
         for start in range(0, steps, self.every):
             snapshot, _ = self._advance(snapshot, factors[start : start + self.every])
@@ -262,7 +270,7 @@ class RitzTraining:
             >>> training.check_quadrature(next(iter(training))).difference > 0.05
             True
         """
-        state = _state_of(snapshot)
+        state = self._state_of(snapshot)
         if self._ladder.rule(state.refinements + 1) is None:
             name = type(self._ladder.rule(state.refinements)).__name__
             raise ValueError(f"quadrature: {name}, on the nodes, has no finer one to compare with")
@@ -310,7 +318,7 @@ class RitzTraining:
         return min(seconds)
 
     def _advance(self, snapshot: Snapshot, factors: np.ndarray) -> tuple[Snapshot, np.ndarray]:
-        state = _state_of(snapshot)
+        state: TrainingState = snapshot.state
         self._compile(state.refinements)
         position = Position(state.params, state.optimizer, state.average)
         start = self._clock()
@@ -326,6 +334,12 @@ class RitzTraining:
             )
         state = state._replace(step=step, **position._asdict())
         return self._snapshot(state, seconds), history
+
+    def _state_of(self, snapshot: Snapshot) -> TrainingState:
+        state = snapshot.state
+        if isinstance(state, TrainingState) and have_same_shapes(state[1:4], self._start[1:4]):
+            return state  # parameters, optimizer and average
+        raise ValueError("snapshot: expected one of a RitzTraining of this model and optimizer")
 
     def _is_checked(self, level: int) -> bool:
         return self._refinements is not None and self._ladder.rule(level + 1) is not None
@@ -369,14 +383,6 @@ class RitzTraining:
             QuadratureWarning,
             stacklevel=4,
         )
-
-
-def _state_of(snapshot: Snapshot) -> TrainingState:
-    if not isinstance(snapshot.state, TrainingState):
-        raise ValueError(
-            f"snapshot: expected one of a RitzTraining, got the state {snapshot.state!r}"
-        )
-    return snapshot.state
 
 
 def _as_refinements(value: int | None) -> int | None:

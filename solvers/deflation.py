@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from solvers.arguments import as_count, refuse
 from solvers.compiler import HIGHEST
-from solvers.grid import as_count, refuse
 from solvers.iteration import (
     AbstractIteration,
     AbstractPreconditioner,

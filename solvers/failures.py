@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import is_traced
+from solvers.arguments import is_traced
 from solvers.iteration import Reason, message
 from solvers.multigrid.multigrid import Multigrid
 from solvers.multigrid.prediction import predict_factor

@@ -2,17 +2,16 @@
 
 import enum
 import math
-import reprlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.arguments import as_real, is_traced
 from solvers.placement import is_spread, spread
 
 
@@ -25,11 +24,6 @@ class Boundary(enum.Enum):
 
     def __repr__(self) -> str:
         return f"Boundary.{self.name}"
-
-
-def is_traced(value: Any) -> bool:
-    """Say whether `value` is a tracer, whose numbers cannot be looked at."""
-    return isinstance(value, jax.core.Tracer)
 
 
 class Cells(eqx.Module):
@@ -102,6 +96,7 @@ class Grid(eqx.Module):
             raise ValueError(f"upper: expected more than lower = {self.lower}, got {self.upper}")
         self.boundary = _sides(boundary, len(counts))
         self.dtype = _precision(dtype)
+        self._check_range()
         for axis, (n, sides) in enumerate(zip(self.intervals, self.boundary, strict=True)):
             least = 1 if Boundary.NEUMANN in sides else 2
             if n < least:
@@ -109,6 +104,21 @@ class Grid(eqx.Module):
                     f"intervals: axis {axis} needs at least {least} of them between the sides "
                     f"{sides}, got {n}"
                 )
+
+    def _check_range(self) -> None:
+        """Refuse boxes of which 1/h² or ∏h is no number."""
+        range_ = np.finfo(self.dtype)
+        for h in self.spacing:
+            if not range_.tiny < h * h < range_.max:
+                raise ValueError(
+                    f"upper: expected a spacing whose square is within {self.dtype}'s range, got "
+                    f"{h:.3g}; take another unit of length"
+                )
+        if not np.finfo(float).tiny < self.cell_volume < np.inf:
+            raise ValueError(
+                f"upper: expected a cell whose volume is within the range of numbers, got spacings "
+                f"{self.spacing}; take another unit of length"
+            )
 
     @property
     def ndim(self) -> int:
@@ -271,66 +281,6 @@ class Grid(eqx.Module):
         low, high = self.boundary[axis]
         stop = self.intervals[axis] + (1 if high is Boundary.NEUMANN else 0)
         return (1 if low is Boundary.DIRICHLET else 0), stop
-
-
-def as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]]) -> jax.Array:
-    """Turn `value` into a real array of one of the `shapes`, or raise a `ValueError` naming it."""
-    if any(map(is_traced, jax.tree.leaves(value))):
-        return _as_real(name, value, dtype, shapes)
-    # What is known stays known under jit: whether c is 0 decides how a problem is solved.
-    with jax.ensure_compile_time_eval():
-        return _as_real(name, value, dtype, shapes)
-
-
-def _as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]]) -> jax.Array:
-    try:
-        array = jnp.asarray(None if isinstance(value, str) else value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name}: expected numbers, got {value!r}") from error
-    if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
-    if array.shape not in shapes:
-        wanted = " or ".join(str(shape) for shape in dict.fromkeys(shapes))
-        raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}")
-    return array.astype(dtype)
-
-
-def as_number(name: str, value: Any, bad: Callable[[Any], Any], expected: str) -> jax.Array:
-    """Turn an argument that is one real number into an array, a leaf that can be traced.
-
-    As a Python number it would be static, and each new value would compile again.
-
-    Raises:
-        ValueError: naming `name`, if it is not one number, or known and `bad` or not finite.
-    """
-    number = as_real(name, value, float, ((),))
-    refuse(name, number, bad, expected)
-    return number
-
-
-def as_count(name: str, value: Any) -> int:
-    """Check an argument that counts something: a positive integer, static."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-    return int(value)
-
-
-def refuse(name: str, array: jax.Array, bad: Callable[[np.ndarray], Any], expected: str) -> None:
-    """Raise a `ValueError` if any concrete entry of `array` is `bad`; tracers pass unseen."""
-    if is_traced(array):
-        return
-    values = np.asarray(array)
-    wrong = np.asarray(bad(values)) | ~np.isfinite(values)
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0]) if values.ndim else ()
-        where = f" at index {place}" if place else ""
-        raise ValueError(f"{name}: expected {expected}, got {values[place]}{where}")
-
-
-def expect(name: str, value: Any, kinds: Any, expected: str) -> None:
-    """Raise a `ValueError` that names the argument if `value` is none of the kinds."""
-    if not isinstance(value, kinds):
-        raise ValueError(f"{name}: expected {expected}, got {reprlib.repr(value)}")
 
 
 def _counts(intervals: Any) -> tuple[int, ...]:

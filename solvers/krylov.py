@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from solvers.grid import as_count, expect
+from solvers.arguments import as_count, expect
 from solvers.iteration import (
     AbstractIteration,
     AbstractPreconditioner,

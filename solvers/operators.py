@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.grid import Boundary, Cells, Grid, expect, is_traced, refuse
+from solvers.arguments import expect, is_traced, refuse
+from solvers.grid import Boundary, Cells, Grid
 from solvers.sides import add_on_sides, is_given, is_nonzero, on_side, side_pairs
 
 

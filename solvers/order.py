@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from solvers.grid import as_count
+from solvers.arguments import as_count
 from solvers.problems import Poisson
 from solvers.solution import solve
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import Boundary, Grid, refuse
+from solvers.arguments import refuse
+from solvers.grid import Boundary, Grid
 from solvers.operators import EllipticOperator
 from solvers.sides import add_on_sides, is_nonzero, side_pairs
 

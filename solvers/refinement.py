@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import lineax as lx
 
 from solvers import pairs
+from solvers.arguments import as_count
 from solvers.compiler import apart
-from solvers.grid import as_count
 from solvers.iteration import (
     AbstractIteration,
     Operator,

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import Boundary, Grid, as_real, is_traced, per_axis, refuse
+from solvers.arguments import as_real, is_traced, refuse
+from solvers.grid import Boundary, Grid, per_axis
 
 
 def side_pairs(name: str, given: Any, grid: Grid) -> tuple[tuple[Any, Any], ...]:

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
+from solvers.arguments import expect, is_traced
 from solvers.differences import derivative, face_flux
 from solvers.direct import FastDiagonalization
 from solvers.failures import explain_failure, slowness, with_prediction
-from solvers.grid import Grid, expect, is_traced
+from solvers.grid import Grid
 from solvers.implicit import linear_solve
 from solvers.iteration import (
     Reason,

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers import transforms
-from solvers.grid import Grid, expect
+from solvers.arguments import expect
+from solvers.grid import Grid
 from solvers.operators import EllipticOperator
 from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi

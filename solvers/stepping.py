@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from solvers.grid import expect, refuse
+from solvers.arguments import expect, refuse
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.multigrid.multigrid import Multigrid
 from solvers.placement import Placed, apply, kept

@@ -16,6 +16,7 @@ ORDER = (
     "processes",
     "placement",
     "compiler",
+    "arguments",
     "grid",
     "transforms",
     "tridiagonal",
@@ -45,6 +46,7 @@ ORDER = (
 NETS_MAY_IMPORT = {
     "threads",
     "compiler",
+    "arguments",
     "grid",
     "transforms",
     "snapshots",

@@ -48,8 +48,8 @@ def regret_table(rows: list[Row]) -> dict[str, Any]:
                 row["problem"] if seed["seed"] == 0 else "", seed["seed"],
                 seed["handoff_step"] if seed["trained"] else "none",
                 seed["scheduler"], _zero(row, "jacobi", seed["zero"]), seconds,
-                best, f"{seed['regret']:.2f}", _finite(seed["scheduled_alone"]),
-                _finite(seed["scheduled_galerkin"]),
+                None if seconds is None else best, f"{seed['regret']:.2f}",
+                _finite(seed["scheduled_alone"]), _finite(seed["scheduled_galerkin"]),
             ])  # fmt: skip
     columns = ["problem", "seed", "handoff step", "scheduler", "zero", "best fixed", "its step",
                "regret", "not combined", "scheduled Galerkin"]  # fmt: skip

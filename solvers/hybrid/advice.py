@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from solvers.arguments import expect
 from solvers.direct import FastDiagonalization
-from solvers.grid import expect
 from solvers.hybrid.price import TimedPrice, price_of
 from solvers.hybrid.timing import Clock
 from solvers.krylov import ConjugateGradient

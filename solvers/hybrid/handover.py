@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import lineax as lx
 
 from solvers import transforms
+from solvers.arguments import as_count
 from solvers.deflation import Deflated, corrected, energy_basis
-from solvers.grid import Grid, as_count
+from solvers.grid import Grid
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.krylov import ConjugateGradient
 from solvers.multigrid.smoothing import SMOOTHERS

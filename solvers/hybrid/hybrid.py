@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from solvers.grid import expect
+from solvers.arguments import expect
 from solvers.hybrid.handover import Guess, Handover, smoothed
 from solvers.hybrid.picture import draw
 from solvers.hybrid.price import price_of

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from solvers.grid import expect
+from solvers.arguments import expect
 from solvers.hybrid.price import check_target
 from solvers.hybrid.session import Look, Session
 from solvers.hybrid.timing import zero_guess
@@ -166,6 +166,8 @@ class SpectralHandoff:
 
     def __post_init__(self) -> None:
         check_target(self.target)
+        expect("combine", self.combine, bool | np.bool_, "True or False")
+        expect("cool_down", self.cool_down, bool | np.bool_ | None, "True, False or None")
         if self.least_steps is not None:
             expect("least_steps", self.least_steps, Real, "a number of steps, or None")
             if not self.least_steps >= 0:

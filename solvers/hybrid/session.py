@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers.grid import expect
+from solvers.arguments import expect
 from solvers.hybrid.handover import Guess, Handover
 from solvers.hybrid.price import MOST_GUESSES, Price, RelaxationPrice, Seen, TimedPrice
 from solvers.hybrid.timing import Clock

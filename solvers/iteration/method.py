@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.grid import as_count, as_number, is_traced
+from solvers.arguments import as_count, as_number, is_traced
 from solvers.iteration.loop import iterate, repeated
 from solvers.iteration.reason import checked_for_gradient, lineax_result
 from solvers.iteration.unknowns import (

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jax.flatten_util import ravel_pytree
 
-from solvers.grid import expect
+from solvers.arguments import expect
 from solvers.operators import EllipticOperator
 
 

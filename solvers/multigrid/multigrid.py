@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import as_count, as_number, expect
+from solvers.arguments import as_count, as_number, expect
 from solvers.iteration import AbstractIteration, Operator, stopping
 from solvers.multigrid.accuracy import discretization_error
 from solvers.multigrid.blocks import Blocks, join, split

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import expect
+from solvers.arguments import expect
 from solvers.multigrid import fourier
 from solvers.multigrid.hierarchy import stages
 from solvers.multigrid.multigrid import Multigrid

@@ -7,8 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from solvers.arguments import as_count, as_number
 from solvers.compiler import short_loop
-from solvers.grid import as_count, as_number
 from solvers.iteration import AbstractIteration, Operator, fixed_steps, stopping
 from solvers.operators import EllipticOperator
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.grid import Grid, as_count, as_number, expect, is_traced
+from solvers.arguments import as_count, as_number, expect, is_traced
+from solvers.grid import Grid
 from solvers.iteration import AbstractIteration, Operator, stopping
 from solvers.operators import EllipticOperator
 from solvers.relaxation.lexicographic import solve_triangle

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from solvers.grid import as_count, as_number, is_traced
+from solvers.arguments import as_count, as_number, is_traced
 from solvers.iteration import AbstractIteration, Operator, fixed_steps, stopping
 from solvers.relaxation.fused import FusedSweeps, check_fused, prepare_fused
 

@@ -9,7 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from solvers.grid import Grid, as_count
+from solvers.arguments import as_count
+from solvers.grid import Grid
 from solvers.iteration import AbstractIteration, Operator, stopping, without_mean
 from solvers.operators import EllipticOperator
 from solvers.tridiagonal import TridiagonalFactor, factor

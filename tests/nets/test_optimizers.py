@@ -228,7 +228,7 @@ def test_natural_gradient_after_adam_in_a_training() -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="damping: expected a positive number"):
+    with pytest.raises(ValueError, match="damping: expected above 0, at most 1e"):
         energy_natural_gradient(0.0)
     with pytest.raises(ValueError, match="trials: expected a positive integer"):
         energy_natural_gradient(trials=0)

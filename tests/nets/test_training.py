@@ -14,6 +14,7 @@ from flax import nnx
 from nets import (
     MLP,
     GridEnergy,
+    HardBoundary,
     PenaltyBoundary,
     RitzTraining,
     TrainingState,
@@ -332,11 +333,29 @@ def test_refuses_decays(decay: Any) -> None:
         RitzTraining(PROBLEM, network(), average=decay)
 
 
+def test_refuses_classes_and_names() -> None:
+    for name, value in (("boundary", HardBoundary), ("quadrature", "grid")):
+        with pytest.raises(ValueError, match=f"{name}: expected"):
+            RitzTraining(PROBLEM, network(), **{name: value})
+
+
+def test_energies_are_those_since_the_training_was_resumed(
+    training: RitzTraining, snapshots: list[Snapshot]
+) -> None:
+    assert len(list(training)) == len(snapshots)
+    whole = training.energies
+    assert len(list(training.resume(snapshots[2]))) == 2
+    assert training.energies == whole[40:]
+
+
 def test_refuses_foreign_snapshots_and_grids(
     training: RitzTraining, snapshots: list[Snapshot]
 ) -> None:
     with pytest.raises(ValueError, match="snapshot: expected one of a RitzTraining"):
         training.cool_down(Snapshot(0, 0.0, lambda grid: jnp.zeros(grid.full_shape)))
+    other = next(iter(RitzTraining(PROBLEM, network(), optimizer=optax.sgd(1e-3))))
+    with pytest.raises(ValueError, match=r"snapshot: .* of this model and optimizer"):
+        next(training.resume(other))
     with pytest.raises(ValueError, match="grid: expected the box"):
         snapshots[0].evaluate(Grid(8, upper=2))
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solvers import Boundary, Grid
-from solvers.grid import as_number, as_real
+from solvers.arguments import as_number, as_real
 from tests.solvers.cases import PAIRS, D, N, P, is_unknown
 
 UNKNOWNS = {"DD": -1, "DN": 0, "ND": 0, "NN": 1, "PP": 0}  # beyond the number of intervals
@@ -118,6 +118,9 @@ def test_what_is_known_stays_known_under_jit() -> None:
         ({"lower": np.nan}, "lower: expected finite numbers"),
         ({"upper": np.inf}, "upper: expected finite numbers"),
         ({"upper": 0.0}, "upper: expected more than lower"),
+        ({"upper": 1e-170}, "upper: expected a spacing whose square is within float64's range"),
+        ({"upper": 1e-19, "dtype": np.float32}, "upper: .* within float32's range"),
+        ({"intervals": (4, 4, 4), "upper": 1e-120}, "upper: expected a cell whose volume"),
         ({"boundary": "dirichlet"}, "boundary: expected members of Boundary"),
         ({"boundary": (D, 0)}, "boundary: expected members of Boundary"),
         ({"boundary": (D, P)}, "boundary: axis 0 has the impossible sides"),

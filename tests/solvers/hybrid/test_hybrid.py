@@ -328,6 +328,8 @@ def test_an_empty_training_is_an_error(session_of: Any) -> None:
         (lambda: SpectralHandoff(target=2.0), "target"),
         (lambda: SpectralHandoff(least_steps="x"), "least_steps"),  # type: ignore
         (lambda: SpectralHandoff(least_steps=-1), "least_steps"),
+        (lambda: SpectralHandoff(combine="no"), "combine"),  # type: ignore
+        (lambda: SpectralHandoff(cool_down="no"), "cool_down"),  # type: ignore
         (lambda: Hybrid("jacobi"), "method"),  # type: ignore
         (lambda: Hybrid(Jacobi(), "spectral"), "scheduler"),  # type: ignore
         (lambda: Hybrid(Jacobi(), SpectralHandoff), "scheduler"),  # type: ignore
