@@ -182,6 +182,18 @@ class Grid(eqx.Module):
             return spread(tuple(jnp.broadcast_to(jnp.asarray(x, self.dtype), shape) for x in lines))
         return tuple(jnp.asarray(np.broadcast_to(x, self.full_shape), self.dtype) for x in lines)
 
+    def side(self, axis: int) -> "Grid":
+        """The grid of both sides of an axis: all other axes, for integrals over a side.
+
+        Raises:
+            ValueError: in 1-D, where a side is a point.
+        """
+        if self.ndim == 1:
+            raise ValueError("axis: the sides of a line are points, which have no grid")
+        lower, upper = without(self.lower, axis), without(self.upper, axis)
+        sides = without(self.boundary, axis)
+        return Grid(without(self.intervals, axis), lower, upper, sides, dtype=self.dtype)
+
     def row_weights(self, axis: int) -> np.ndarray:
         """Share of a cell that each unknown has along `axis`: ½ on a Neumann side, else 1."""
         weights = np.ones(self.shape[axis])
@@ -347,3 +359,8 @@ def per_axis(name: str, value: Any, ndim: int) -> tuple[Any, ...]:
     if len(entries) != ndim:
         raise ValueError(f"{name}: expected one entry per axis ({ndim}), got {len(entries)}")
     return entries
+
+
+def without(items: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
+    """Leave out the entry of an axis."""
+    return items[:axis] + items[axis + 1 :]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import refuse
+from solvers.arguments import is_traced, refuse
 from solvers.grid import Boundary, Grid
 from solvers.operators import EllipticOperator
 from solvers.sides import add_on_sides, is_nonzero, side_pairs
@@ -127,9 +127,11 @@ class Poisson(eqx.Module):
 
     def _right_hand_side(self) -> jax.Array:
         grid, operator = self.grid, self.operator
-        source = grid.sample("source", self.source)
-        refuse("source", source, lambda x: False, "finite values")
-        rows = jnp.broadcast_to(source, grid.full_shape)[grid.unknowns]
+        source = jnp.broadcast_to(grid.sample("source", self.source), grid.full_shape)
+        rows = source[grid.unknowns]
+        if not is_traced(rows) and not np.isfinite(rows).all():
+            source = jnp.where(_is_given_at(grid), 0, source)
+            refuse("source", source, lambda x: False, "finite values")
         rows = add_on_sides("flux", self.flux, grid, rows)
         return operator.weigh(rows) + operator.boundary_load(self.boundary_field)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers.arguments import as_real, is_traced, refuse
-from solvers.grid import Boundary, Grid, per_axis
+from solvers.grid import Boundary, Grid, per_axis, without
 
 
 def side_pairs(name: str, given: Any, grid: Grid) -> tuple[tuple[Any, Any], ...]:
@@ -73,7 +73,8 @@ def add_on_sides(
         for side, value in enumerate(pair):
             if value is not None:
                 share = 2 / grid.spacing[axis]  # 1/(wᵢhᵢ), wᵢ = ½
-                values = share * _values(name, grid, axis, side, value, signed=signed)
+                values = side_values(name, grid, axis, side, value, signed=signed)
+                values = share * values[without(grid.unknowns, axis)]
                 rows = rows + on_side(values, axis, side, grid.shape[axis])
     return rows
 
@@ -89,17 +90,15 @@ def on_side(values: jax.Array, axis: int, side: int, size: int) -> jax.Array:
     return jnp.pad(jnp.expand_dims(values, axis), widths)
 
 
-def _values(name: str, grid: Grid, axis: int, side: int, given: Any, *, signed: bool) -> jax.Array:
-    """At the unknowns of one side, a scalar or of `grid.shape` without `axis`."""
-
-    def off(items: tuple[Any, ...]) -> tuple[Any, ...]:
-        return items[:axis] + items[axis + 1 :]
-
+def side_values(
+    name: str, grid: Grid, axis: int, side: int, given: Any, *, signed: bool = True
+) -> jax.Array:
+    """What is given on one side at all of its nodes, of `grid.full_shape` without `axis`."""
     if callable(given):
         given = given(*(jnp.take(x, -side, axis=axis) for x in grid.coordinates()))
-    shape = off(grid.full_shape)
+    shape = without(grid.full_shape, axis)
     values = as_real(name, given, grid.dtype, ((), shape))
     wanted = "finite values" if signed else "finite numbers that are not negative"
     wanted += f" on the {('low', 'high')[side]} side of axis {axis}"
     refuse(name, values, lambda x: (x < 0) & (not signed), wanted)
-    return jnp.broadcast_to(values, shape)[off(grid.unknowns)]
+    return jnp.broadcast_to(values, shape)

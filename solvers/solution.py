@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 
 from solvers.arguments import expect, is_traced
-from solvers.differences import derivative, face_flux
+from solvers.differences import derivative, face_flux, interpolate
 from solvers.direct import FastDiagonalization
 from solvers.failures import explain_failure, slowness, with_prediction
 from solvers.grid import Grid
@@ -103,7 +103,8 @@ class Solution(eqx.Module):
     def flux(self) -> tuple[jax.Array, ...]:
         """−a ∂u/∂xᵢ on the faces between nodes along axis i, low to high, at the unknowns across.
 
-        These are the fluxes that the scheme balances; `grid.intervals[i]` faces along axis i.
+        These are the fluxes that the scheme balances; `grid.intervals[i]` faces along axis i. What
+        goes through the boundary itself is told by `boundary_flux`.
         """
         self._expect_one()
         return tuple(face_flux(self.operator, self.field, axis) for axis in range(self.grid.ndim))
@@ -116,24 +117,7 @@ class Solution(eqx.Module):
                 axes, which wrap.
         """
         self._expect_one()
-        grid, field = self.grid, self.field
-        if len(points) != grid.ndim:
-            raise ValueError(f"points: expected {grid.ndim} arrays, got {len(points)}")
-        if len({jnp.shape(x) for x in points}) > 1:
-            raise ValueError(f"points: expected equal shapes, got {[jnp.shape(x) for x in points]}")
-        coordinates, inside = [], jnp.ones((), bool)
-        for axis, x in enumerate(points):
-            n = grid.intervals[axis]
-            t = (jnp.asarray(x, grid.dtype) - grid.lower[axis]) / grid.spacing[axis]
-            if grid.is_periodic(axis):
-                t = jnp.mod(t, n)
-                first = jax.lax.slice_in_dim(field, 0, 1, axis=axis)
-                field = jnp.concatenate([field, first], axis)
-            slack = n * 4 * jnp.finfo(grid.dtype).eps
-            inside = inside & (t >= -slack) & (t <= n + slack)
-            coordinates.append(jnp.clip(t, 0, n))
-        values = jax.scipy.ndimage.map_coordinates(field, coordinates, order=1, mode="nearest")
-        return jnp.where(inside, values, jnp.nan)
+        return interpolate(self.grid, self.field, points)
 
     def __str__(self) -> str:
         norms, mean = self.history()[1], float(self.removed_mean)
