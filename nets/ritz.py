@@ -33,7 +33,8 @@ def ritz_energy(
     Args:
         problem: the equation, its data and its grid.
         boundary: G, d and β.
-        quadrature: by default `GridEnergy` if any data is a nodal array, else `GaussLegendre`.
+        quadrature: by default `GridEnergy` if any data is a nodal array or the problem has an
+            interface (`inside`), else `GaussLegendre`.
         dtype: precision of the energy; data is worked out in the grid's and rounded to this.
 
     Returns:
@@ -53,6 +54,9 @@ def ritz_energy(
         -0.1667
     """
     quadrature = quadrature or choose_quadrature(problem)
+    if problem.inside is not None and not isinstance(quadrature, GridEnergy):
+        name = type(quadrature).__name__
+        raise ValueError(f"quadrature: {name} knows no interface; with `inside` take GridEnergy()")
     sides = _side_terms(problem, boundary.strength, quadrature)
     build = _nodal_energy if isinstance(quadrature, GridEnergy) else _point_energy
     energy = build(problem, boundary, quadrature, sides)
@@ -179,7 +183,9 @@ def _per_axis(diffusion: Any) -> tuple[Any, ...]:
 
 
 def choose_quadrature(problem: Poisson) -> Quadrature:
-    """`GridEnergy` if any data is an array of nodes or cells, else `GaussLegendre`."""
+    """`GridEnergy` if data are known on the grid only, else `GaussLegendre`."""
+    if problem.inside is not None:
+        return GridEnergy()
     data = [problem.source, problem.reaction, problem.boundary_values]
     data += _per_axis(problem.diffusion)
     on_sides = (*problem.flux, *problem.robin)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from solvers.grid import Boundary, Grid
+from solvers.interface import interface_load, interface_pull, level_on
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 from solvers.sides import on_side, side_values
@@ -88,6 +89,8 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
     so that ∮q = ∫(cu − f) to rounding, by the trapezoidal rule, for the discrete solution. It is of
     second order where u is smooth. On edges and in corners between Dirichlet sides this is one
     equation for several q: one-sided differences, of which the error is shared out, first order.
+    Nothing goes through a side outside a problem's `inside`; for its interface see
+    `interface_flux`.
 
     Args:
         problem: of which u is the solution.
@@ -132,18 +135,71 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
     for (axis, end), q in found.items():
         if grid.boundary[axis][end] is Boundary.DIRICHLET:
             found[axis, end] = q + grid.spacing[axis] / 2 * _at_end(share, axis, end)
+    level = level_on(grid, problem.inside)
+    if level is not None:
+        found = {key: jnp.where(_at_end(level, *key) > 0, q, 0) for key, q in found.items()}
     return tuple((found.get((axis, 0)), found.get((axis, 1))) for axis in range(grid.ndim))
+
+
+def interface_flux(problem: Poisson, u: Any) -> jax.Array:
+    """What goes through the interface of a problem with `inside`: a ∂u/∂n, out of the domain.
+
+    A density on all nodes, Σ a(g − u)/(wᵢθhᵢ²) over the lines that are cut beside a node, to be
+    integrated over the part of the box that is asked for: with `boundary_flux`
+
+        ∮ q + ∫ interface_flux = ∫ (cu − f)  over the nodes with φ > 0,  to rounding.
+
+    Args:
+        problem: of which u is the solution.
+        u: at the unknowns or on all nodes.
+
+    Returns:
+        Shape `grid.full_shape`.
+
+    Raises:
+        ValueError: if u has another shape.
+
+    Cost: that of making the problem once more.
+
+    Example:
+        >>> from solvers import solve
+        >>> def outside_a_disc(x, y):  # of radius 1/4, at the potential 1
+        ...     return jnp.hypot(x - 0.5, y - 0.5) - 0.25
+        >>> grid = Grid((64, 64))
+        >>> held = lambda x, y: jnp.where(outside_a_disc(x, y) < 0.05, 1.0, 0.0)
+        >>> problem = Poisson(grid, 0.0, inside=outside_a_disc, boundary_values=held)
+        >>> charge = grid.integral(interface_flux(problem, solve(problem).field))
+        >>> print(f"{charge:.2f}")
+        8.18
+    """
+    grid, closed = problem.grid, _closed(problem)
+    field = problem.field(grid.restrict("u", u))
+    level = level_on(closed.grid, problem.inside)
+    if level is None:
+        return jnp.zeros_like(field)
+    whole = EllipticOperator(closed.grid, problem.diffusion).conductances_on_faces()
+    load = interface_load(closed.grid, level, whole, problem.boundary_values)
+    return load - interface_pull(closed.grid, level, whole) * field
 
 
 def _imbalance(problem: Poisson, field: jax.Array) -> jax.Array:
     """−∇·(a∇u) + cu − f on all nodes, with nothing let through any side."""
+    closed = _closed(problem)
+    return -closed.residual(field) / closed.operator.weigh(jnp.ones_like(field))
+
+
+def _closed(problem: Poisson) -> Poisson:
+    """The same equation with every side closed, so that all nodes are unknowns."""
     grid, closed = problem.grid, (Boundary.NEUMANN, Boundary.NEUMANN)
     sides = tuple(closed if Boundary.PERIODIC not in pair else pair for pair in grid.boundary)
-    open_grid = Grid(grid.intervals, grid.lower, grid.upper, sides, dtype=grid.dtype)
-    same = Poisson(
-        open_grid, problem.source, diffusion=problem.diffusion, reaction=problem.reaction
+    return Poisson(
+        Grid(grid.intervals, grid.lower, grid.upper, sides, dtype=grid.dtype),
+        problem.source,
+        diffusion=problem.diffusion,
+        reaction=problem.reaction,
+        boundary_values=0.0 if problem.inside is None else problem.boundary_values,
+        inside=problem.inside,
     )
-    return -same.residual(field) / same.operator.weigh(jnp.ones_like(field))
 
 
 def _given_flux(problem: Poisson, field: jax.Array, axis: int, end: int) -> jax.Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from solvers.arguments import expect, is_traced, refuse
 from solvers.grid import Boundary, Cells, Grid
+from solvers.interface import cut, level_on
 from solvers.sides import add_on_sides, is_given, is_nonzero, on_side, side_pairs
 
 
@@ -37,6 +38,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
             traced c is taken to make a problem without Dirichlet sides regular.
         robin: α ≥ 0 of a ∂u/∂n + αu = 0 on Neumann sides, given as the flux of `Poisson`; a traced
             one as a traced c.
+        inside: as for `Poisson`; where given, a node's lines across the interface are in c_j, and
+            nothing joins the nodes outside.
 
     Attributes:
         conductances: a/hᵢ² per axis, a scalar or an array on the faces, low to high, one more than
@@ -61,12 +64,23 @@ class EllipticOperator(lx.AbstractLinearOperator):
     reaction: jax.Array | None
     coupling: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, grid: Grid, diffusion: Any = 1.0, reaction: Any = 0.0, robin: Any = 0.0):
+    def __init__(
+        self,
+        grid: Grid,
+        diffusion: Any = 1.0,
+        reaction: Any = 0.0,
+        robin: Any = 0.0,
+        inside: Any = None,
+    ):
         expect("grid", grid, Grid, "a Grid, such as Grid((64, 64))")
         self.grid = grid
         given = _diffusion_per_axis(grid, diffusion)
         self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(given))
         self.reaction = _with_robin(grid, _reaction(grid, reaction), robin)
+        level = level_on(grid, inside)
+        if level is not None:
+            whole = self.conductances_on_faces()
+            self.conductances, self.reaction = cut(grid, level, whole, self.reaction)
         values = tuple(a.values if isinstance(a, Cells) else a for a in given)
         self.coupling = _coupling(grid, values)
 
@@ -144,6 +158,16 @@ class EllipticOperator(lx.AbstractLinearOperator):
         faces = open_faces(self.grid, axis)
         low, high = faces[:-1] * shares, faces[1:] * shares
         return conductance * self._along(low, axis), conductance * self._along(high, axis)
+
+    def conductances_on_faces(self) -> tuple[jax.Array, ...]:
+        """The conductances as arrays, 0 on the outer faces of Neumann sides."""
+        grid, found = self.grid, []
+        for axis, conductance in enumerate(self.conductances):
+            if conductance.ndim == 0:
+                conductance = conductance * self._along(open_faces(grid, axis), axis)
+            shape = [n + (d == axis) for d, n in enumerate(grid.shape)]
+            found.append(jnp.broadcast_to(conductance, shape))
+        return tuple(found)
 
     def weigh(self, rows: jax.Array) -> jax.Array:
         """W · rows: halve a row once for each Neumann side it lies on."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from solvers.arguments import is_traced, refuse
 from solvers.grid import Boundary, Grid
+from solvers.interface import interface_load, level_on
 from solvers.operators import EllipticOperator
 from solvers.sides import add_on_sides, is_nonzero, side_pairs
 
@@ -32,13 +33,19 @@ class Poisson(eqx.Module):
             callable of the coordinates. In 1-D a pair is (low, high).
         robin: α ≥ 0, as `flux`. With α > 0 these are Robin conditions, such as heat given to air of
             temperature v at the rate α(u − v): q = αv.
+        inside: φ, for a domain that is not the whole box: the equation holds where φ > 0, and
+            elsewhere u = g, up to the interface φ = 0, which is met by second order where φ is
+            smooth. As `source`, or a mask, whose interface is at its nodes; None for all of the
+            box. Of g given as an array the value at the nearest node outside is taken, of a
+            function its slope, too. Data of nodes outside, but for a, do not matter.
 
     Attributes:
         operator: A.
         rhs: b, shape `grid.shape`.
-        boundary_field: g at the Dirichlet nodes and 0 at the unknowns, shape `grid.full_shape`.
-        source, diffusion, reaction, boundary_values: as given, for use off the grid; a function as
-            a `jax.tree_util.Partial` of it.
+        boundary_field: g where it holds and 0 elsewhere, shape `grid.full_shape`.
+        is_outside: where φ ≤ 0, at the unknowns; None without any such node.
+        source, diffusion, reaction, boundary_values, inside: as given, for use off the grid; a
+            function as a `jax.tree_util.Partial` of it.
         flux, robin: per axis a (low, high) pair of what was given; None where the side is not
             Neumann.
 
@@ -61,6 +68,8 @@ class Poisson(eqx.Module):
     boundary_values: Any
     flux: tuple[tuple[Any, Any], ...]
     robin: tuple[tuple[Any, Any], ...]
+    inside: Any
+    is_outside: jax.Array | None
 
     def __init__(
         self,
@@ -72,14 +81,18 @@ class Poisson(eqx.Module):
         boundary_values: Any = 0.0,
         flux: Any = 0.0,
         robin: Any = 0.0,
+        inside: Any = None,
     ):
         self.source, self.diffusion = _as_leaves(source), _as_leaves(diffusion)
         self.reaction, self.boundary_values = _as_leaves(reaction), _as_leaves(boundary_values)
-        self.operator = EllipticOperator(grid, diffusion, reaction, robin)
+        self.inside = _as_leaves(inside)
+        self.operator = EllipticOperator(grid, diffusion, reaction, robin, inside)
         self.flux = _as_leaves(side_pairs("flux", flux, grid))
         self.robin = _as_leaves(side_pairs("robin", robin, grid))
-        self.boundary_field = _boundary_field(grid, boundary_values)
-        self.rhs = self._right_hand_side()
+        level = level_on(grid, inside)
+        self.is_outside = None if level is None else level[grid.unknowns] <= 0
+        self.boundary_field = _boundary_field(self, level)
+        self.rhs = self._right_hand_side(level)
 
     @property
     def grid(self) -> Grid:
@@ -91,6 +104,7 @@ class Poisson(eqx.Module):
         if u.shape != self.grid.shape:
             raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
         u = self.grid.floating(u)
+        u = u if self.is_outside is None else jnp.where(self.is_outside, 0, u)
         pairs = zip(self.grid.unknowns, self.grid.full_shape, strict=True)
         inner = jnp.pad(u, [(s.start, n - s.stop) for s, n in pairs])
         return self.boundary_field.astype(u.dtype) + inner
@@ -125,29 +139,37 @@ class Poisson(eqx.Module):
         v = self.grid.restrict("u", u)
         return self.grid.cell_volume * jnp.sum(v * (self.operator.mv(v) / 2 - self.rhs))
 
-    def _right_hand_side(self) -> jax.Array:
+    def _right_hand_side(self, level: jax.Array | None) -> jax.Array:
         grid, operator = self.grid, self.operator
         source = jnp.broadcast_to(grid.sample("source", self.source), grid.full_shape)
         rows = source[grid.unknowns]
         if not is_traced(rows) and not np.isfinite(rows).all():
-            source = jnp.where(_is_given_at(grid), 0, source)
+            source = jnp.where(_is_given_at(grid, level), 0, source)
             refuse("source", source, lambda x: False, "finite values")
         rows = add_on_sides("flux", self.flux, grid, rows)
+        if level is not None and operator.reaction is not None:
+            whole = EllipticOperator(grid, self.diffusion).conductances_on_faces()
+            rows = rows + interface_load(grid, level, whole, self.boundary_values)
+            own = operator.reaction * self.boundary_field[grid.unknowns]
+            rows = jnp.where(level[grid.unknowns] > 0, rows, own)
         return operator.weigh(rows) + operator.boundary_load(self.boundary_field)
 
 
-def _boundary_field(grid: Grid, boundary_values: Any) -> jax.Array:
-    values = jnp.broadcast_to(grid.sample("boundary_values", boundary_values), grid.full_shape)
-    if not grid.has_dirichlet_side and (callable(boundary_values) or is_nonzero(values)):
+def _boundary_field(problem: Poisson, level: jax.Array | None) -> jax.Array:
+    grid, g = problem.grid, problem.boundary_values
+    values = jnp.broadcast_to(grid.sample("boundary_values", g), grid.full_shape)
+    is_anywhere = grid.has_dirichlet_side or problem.inside is not None
+    if not is_anywhere and (callable(g) or is_nonzero(values)):
         raise ValueError("boundary_values: given, but no side of the grid is Boundary.DIRICHLET")
-    values = jnp.where(_is_given_at(grid), values, 0)
-    refuse("boundary_values", values, lambda x: False, "finite values on Dirichlet sides")
+    values = jnp.where(_is_given_at(grid, level), values, 0)
+    wanted = "finite values on Dirichlet sides" + ("" if level is None else " and outside")
+    refuse("boundary_values", values, lambda x: False, wanted)
     return values
 
 
-def _is_given_at(grid: Grid) -> jax.Array:
-    """Whether each node is no unknown, shape `grid.full_shape`."""
-    given = jnp.zeros((1,) * grid.ndim, bool)
+def _is_given_at(grid: Grid, level: jax.Array | None) -> jax.Array:
+    """Whether u is given at each node, shape `grid.full_shape`."""
+    given = jnp.zeros((1,) * grid.ndim, bool) if level is None else level <= 0
     for axis, size in enumerate(grid.full_shape):
         outside = np.ones(size, bool)
         outside[grid.unknowns[axis]] = False

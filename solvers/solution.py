@@ -96,6 +96,7 @@ class Solution(eqx.Module):
 
         Second order where u is smooth: central differences, one-sided ones of three nodes on the
         boundary. Where a jumps they are means of both sides' slopes; `flux` is right there, too.
+        Beside the interface of a problem with `inside` they reach across it.
         """
         self._expect_one()
         return tuple(derivative(self.field, self.grid, axis) for axis in range(self.grid.ndim))
@@ -104,7 +105,8 @@ class Solution(eqx.Module):
         """−a ∂u/∂xᵢ on the faces between nodes along axis i, low to high, at the unknowns across.
 
         These are the fluxes that the scheme balances; `grid.intervals[i]` faces along axis i. What
-        goes through the boundary itself is told by `boundary_flux`.
+        goes through the boundary itself is told by `boundary_flux`, and through the interface of a
+        problem with `inside`, whose faces have 0 here, by `interface_flux`.
         """
         self._expect_one()
         return tuple(face_flux(self.operator, self.field, axis) for axis in range(self.grid.ndim))

@@ -23,6 +23,7 @@ ORDER = (
     "dominant",
     "snapshots",
     "sides",
+    "interface",
     "operators",
     "pairs",
     "implicit",

@@ -318,3 +318,21 @@ def test_grid_energy_needs_no_derivative_of_the_data() -> None:
         ritz_energy(problem)
     energy = ritz_energy(problem, quadrature=GridEnergy())
     assert math.isfinite(value(energy, lambda x: x[:, 0]))
+
+
+def test_a_domain_within_the_box_has_the_energy_of_its_grid() -> None:
+    problem = Poisson(
+        Grid((8, 6)), 1.0, inside=lambda x, y: x + y - 0.4, boundary_values=lambda x, y: x
+    )
+    field = np.random.default_rng(0).normal(size=problem.grid.full_shape)
+    field = jnp.where(problem.boundary_field == 0, field, problem.boundary_field)
+
+    def network(inputs: jax.Array) -> jax.Array:
+        places = jnp.round((inputs + 1) / 2 * np.array([[8, 6]])).astype(int)
+        return field[places[:, 0], places[:, 1]]
+
+    energy = ritz_energy(problem, boundary=PenaltyBoundary(1e-12), dtype=jnp.float64)
+    assert isinstance(energy, NodalEnergy)
+    assert float(energy(network)) == pytest.approx(float(problem.energy(field)), rel=1e-9)
+    with pytest.raises(ValueError, match="quadrature: GaussLegendre knows no interface"):
+        ritz_energy(problem, quadrature=GaussLegendre())
