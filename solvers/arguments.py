@@ -29,7 +29,7 @@ def _as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]
     try:
         array = jnp.asarray(None if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name}: expected numbers, got {value!r}") from error
+        raise ValueError(f"{name}: expected numbers, got {reprlib.repr(value)}") from error
     if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
     if array.shape not in shapes:

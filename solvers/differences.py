@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from solvers.arguments import expect
 from solvers.grid import Boundary, Grid
 from solvers.interface import interface_load, interface_pull, level_on
 from solvers.operators import EllipticOperator
@@ -94,7 +95,7 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
 
     Args:
         problem: of which u is the solution.
-        u: at the unknowns or on all nodes.
+        u: at the unknowns or on all nodes, or a `Solution`.
 
     Returns:
         Per axis the (low, high) pair, arrays of `grid.full_shape` without that axis, for
@@ -117,8 +118,7 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
         >>> print(f"{total:.6f}")
         -1.000000
     """
-    grid = problem.grid
-    field = problem.field(grid.restrict("u", u))
+    grid, field = problem.grid, _field_of(problem, u)
     missing, count = _imbalance(problem, field), jnp.zeros(grid.full_shape, grid.dtype)
     found: dict[tuple[int, int], jax.Array] = {}
     for axis, end in itertools.product(range(grid.ndim), (0, 1)):
@@ -151,7 +151,7 @@ def interface_flux(problem: Poisson, u: Any) -> jax.Array:
 
     Args:
         problem: of which u is the solution.
-        u: at the unknowns or on all nodes.
+        u: at the unknowns or on all nodes, or a `Solution`.
 
     Returns:
         Shape `grid.full_shape`.
@@ -172,14 +172,18 @@ def interface_flux(problem: Poisson, u: Any) -> jax.Array:
         >>> print(f"{charge:.2f}")
         8.18
     """
-    grid, closed = problem.grid, _closed(problem)
-    field = problem.field(grid.restrict("u", u))
+    field, closed = _field_of(problem, u), _closed(problem)
     level = level_on(closed.grid, problem.inside)
     if level is None:
         return jnp.zeros_like(field)
     whole = EllipticOperator(closed.grid, problem.diffusion).conductances_on_faces()
     load = interface_load(closed.grid, level, whole, problem.boundary_values)
     return load - interface_pull(closed.grid, level, whole) * field
+
+
+def _field_of(problem: Poisson, u: Any) -> jax.Array:
+    expect("problem", problem, Poisson, "a Poisson; of one on a mesh, one like it on one device")
+    return problem.field(problem.grid.restrict("u", getattr(u, "field", u)))
 
 
 def _imbalance(problem: Poisson, field: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ from solvers.arguments import expect, is_traced
 from solvers.differences import derivative, face_flux, interpolate
 from solvers.direct import FastDiagonalization
 from solvers.failures import explain_failure, slowness, with_prediction
-from solvers.grid import Grid
+from solvers.grid import Boundary, Grid
 from solvers.implicit import linear_solve
 from solvers.iteration import (
     Reason,
@@ -33,8 +33,9 @@ from solvers.relaxation.lines import LineRelaxation
 from solvers.stepping import initial_guess
 
 # Unknowns from which multigrid is worth its compilation: 0.3 s of diagonally preconditioned
-# conjugate gradients in 2-D, and ten times as many of them need thirty times the seconds.
-LARGE = 2**16
+# conjugate gradients in 2-D, and ten times as many of them need thirty times the seconds. And the
+# root of the condition number, nearly the steps of these, above which jumps may need all there are.
+LARGE, LONG = 2**16, 1000
 Problem = Poisson | Placed[Poisson]
 Method = lx.AbstractLinearSolver | None
 
@@ -172,9 +173,11 @@ def solve(
         problem: what to solve; one on a mesh of devices (`place`) is solved there.
         method: any method of this package, or any lineax solver. The default is
             `FastDiagonalization` for constant coefficients; else `LineRelaxation` in 1-D, and
-            `ConjugateGradient` with Jacobi or, above 65 536 unknowns, multigrid as preconditioner;
-            `solution.method` names it. All but the first need double precision for 1e-8; in single
-            precision pass a method with an rtol that it can reach, or `Refined`.
+            `ConjugateGradient` with Jacobi or, on large, long or very anisotropic grids, multigrid
+            as preconditioner; `solution.method` names it. All but the first need double precision
+            for 1e-8; in single precision pass a method with an rtol within reach, or `Refined`. The
+            residual is held against ‖b‖, of which boundary values are a g/h²: beside jumps of a the
+            error may be larger by far, and a smaller rtol is due.
         initial: initial guess, at the unknowns or on all nodes, or an earlier solution on the same
             grid. By default it is zero, and for full multigrid the `boundary_extension` of the
             problem. It changes the way to the solution only: no gradient goes through it.
@@ -319,8 +322,16 @@ def _pick(operator: EllipticOperator) -> lx.AbstractLinearSolver:
         return FastDiagonalization()
     if operator.grid.ndim == 1 and not is_spread():
         return LineRelaxation()  # exact in a step; of a line split over devices each has all
-    is_large = operator.grid.size > LARGE
+    is_large = operator.grid.size > LARGE or _steps_of_gradients(operator) > LONG
     return ConjugateGradient(preconditioner=Multigrid() if is_large else Jacobi())
+
+
+def _steps_of_gradients(operator: EllipticOperator) -> float:
+    """√(Σ a/h² / Σ a/L²), the second sum over axes with a Dirichlet side, or the least of all."""
+    axes = zip(operator.coupling, operator.grid.intervals, operator.grid.boundary, strict=True)
+    stiff = [(c / n**2, Boundary.DIRICHLET in sides) for c, n, sides in axes]
+    least = sum(value for value, is_held in stiff if is_held) or min(value for value, _ in stiff)
+    return (sum(operator.coupling) / least) ** 0.5
 
 
 def _balance(operator: EllipticOperator, b: jax.Array) -> tuple[jax.Array, jax.Array]:

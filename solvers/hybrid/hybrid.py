@@ -18,7 +18,7 @@ from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session
 from solvers.hybrid.timing import Clock, doubt, is_first_call, run_steps, step_time
-from solvers.iteration import AbstractIteration, with_budget
+from solvers.iteration import AbstractIteration, has_succeeded, message, with_budget
 from solvers.placement import like
 from solvers.snapshots import Snapshot
 from solvers.solution import PlacedSolution, Problem, Solution, solve
@@ -91,6 +91,8 @@ class HybridSolution(NamedTuple):
             f"{costs.relaxing:.3g} s; {costs.charged:.3g} s in all, {costs.compiling:.3g} s of "
             "compilation apart."
         )
+        if not bool(has_succeeded(self.solution.reason)):
+            outcome += f" {message(self.solution.reason)}"
         return "\n".join([*_account(self.handoff, self.trace), outcome])
 
     def plot(self) -> "Figure":

@@ -17,7 +17,7 @@ from solvers.solution import Problem
 COOL_DOWN_STEPS = 250
 # Scatter of the smooth modes from which an optimiser only stirs them.
 STIRRING = 0.5
-# Share of the seconds of relaxing from zero that training may lose.
+# Share of the seconds of relaxing from zero, or of a limit, that training may lose.
 STAKE = 0.25
 # Of the seconds spent, from where on the pace at which the price falls is trusted.
 SPENT = 2 / 3
@@ -176,7 +176,10 @@ class SpectralHandoff:
     def decide(self, session: Session) -> Handoff:
         pace = session.step_seconds
         refusal = None if pace is None else self._refuse(session, pace)
-        best, step, reason = (None, 0, refusal) if refusal else self._watch(session)
+        if refusal is None:
+            best, step, reason = self._watch(session)
+        else:
+            best, step, reason = None, 0, f"no training: {refusal}"
         if best is None:
             return Handoff(step, session.seconds, reason, session.zero.seconds, None)
         if self._cools(session) and not best.is_calm and not session.is_interrupted:
@@ -203,7 +206,9 @@ class SpectralHandoff:
                 if best is None:
                     refusal = self._refuse(session, snapshot.seconds / step)
                     if refusal is not None:
-                        return self._last(session, None, unseen), 0, refusal
+                        last = self._last(session, None, unseen)
+                        words = "no training" if last is None else "no more training"
+                        return last, 0, f"{words}: {refusal}"
                 if not session.is_due(snapshot):
                     continue
                 look, guess = session.look(snapshot, combine=self.combine)
@@ -259,9 +264,7 @@ class SpectralHandoff:
         why = f"the limit leaves {left:.3g} s"
         if zero <= left:
             why = f"relaxing from zero takes {zero:.3g} s"
-        return (
-            f"no training: {why}, and {steps} steps, the least that training needs, {least:.3g} s"
-        )
+        return f"{why}, and {steps} steps, the least that training needs, {least:.3g} s"
 
     def _enough(self, session: Session, remaining: float, waited: float) -> str | None:
         now, zero = session.seconds, session.zero.seconds
@@ -288,7 +291,9 @@ class SpectralHandoff:
 
 def _end(session: Session, where: str = "") -> str:
     """Words for the end of a training."""
-    return session.trouble or f"the training ended{where}"
+    if session.trouble is not None:
+        return f"the training ended early ({session.trouble})"
+    return f"the training ended{where}"
 
 
 def _is_finite(look: Look) -> bool:
@@ -305,14 +310,15 @@ def _is_too_late(session: Session, remaining: float) -> bool:
     """Whether a limit of seconds forbids another chunk.
 
     What fits the limit now must not be lost; what does not fit is trained on while the pace at
-    which the price falls promises that it will.
+    which the price falls promises that it will; the first quarter of the limit says little of that.
     """
     left, wait = session.max_seconds - session.seconds, session.least_wait
     if math.isinf(left) or left <= wait:
         return left <= wait
     if remaining <= left:
         return remaining + wait > left
-    return len(session.trace) > 1 and _still_needed(session.trace) >= left
+    is_early = session.seconds < STAKE * session.max_seconds
+    return not is_early and _still_needed(session.trace) >= left
 
 
 def _still_needed(trace: list[Look]) -> float:
@@ -329,6 +335,7 @@ def _time_constant(trace: list[Look]) -> float:
     """The τ with which the price fell as e^(−t/τ) over the later half of the time, or infinity."""
     now = trace[-1].seconds
     index = next(i for i, look in enumerate(trace) if 2 * look.seconds >= now)
+    index = max(min(index, len(trace) - 2), 0)  # one that came late has one to be compared with
     low, high = _best(trace), _best(trace[: index + 1])
     if not 0 < low < high or math.isinf(high):
         return math.inf

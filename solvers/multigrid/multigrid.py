@@ -285,10 +285,10 @@ def _divided(operator: EllipticOperator, scale: jax.Array) -> EllipticOperator:
 def _precision(precision: Any) -> type | None:
     if precision is None:
         return None
-    for kind in (np.float32, np.float64):
-        if isinstance(precision, type | np.dtype) and np.dtype(precision) == kind:
-            return kind
-    raise ValueError(f"precision: expected float32 or float64, got {precision!r}")
+    try:
+        return {np.dtype(kind): kind for kind in (np.float32, np.float64)}[np.dtype(precision)]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"precision: expected float32 or float64, got {precision!r}") from error
 
 
 def _power_of_two(x: jax.Array) -> jax.Array:

@@ -76,7 +76,7 @@ def test_on_neumann_sides_it_is_what_was_given() -> None:
     grid = Grid((6, 5), boundary=sides("DN-NN"))
     problem = Poisson(grid, 1.0, flux=(0.5, (lambda x, y: x, 0.0)), robin=(0.0, (0.0, 3.0)))
     u = solve(problem).field
-    (_, high), (front, back) = boundary_flux(problem, u)
+    (_, high), (front, back) = boundary_flux(problem, solve(problem))  # a solution will do, too
     np.testing.assert_array_equal(high, np.full(6, 0.5))
     np.testing.assert_allclose(front, grid.nodes(0))
     np.testing.assert_allclose(back, -3 * u[:, -1])
@@ -103,6 +103,11 @@ def test_it_is_differentiable_under_jit() -> None:
         return problem.grid.side(0).integral(low)
 
     np.testing.assert_allclose(through(2.5), (-2.5, -1.0), rtol=1e-12)
+
+
+def test_what_is_no_problem_is_refused() -> None:
+    with pytest.raises(ValueError, match="problem: expected a Poisson"):
+        boundary_flux(Poisson(Grid(4), 1.0).operator, np.zeros(5))  # type: ignore
 
 
 def test_a_side_of_a_line_has_no_grid() -> None:

@@ -25,7 +25,7 @@ from solvers import (
     solve,
 )
 from solvers.solution import _pick
-from tests.solvers.cases import Manufactured, N, P, sides
+from tests.solvers.cases import D, Manufactured, N, P, sides
 
 PROBLEM = Poisson(Grid(8), 1.0, boundary_values=lambda x: x)
 
@@ -37,6 +37,13 @@ def test_it_picks_a_method_and_names_it() -> None:
     assert solve(PROBLEM, Jacobi()).method == "Jacobi"
     large = EllipticOperator(Grid((300, 300)), lambda x, y: 1 + x)
     assert isinstance(_pick(large).preconditioner, Multigrid)
+    for thin in (
+        Grid((3, 4000)),
+        Grid((48, 48), upper=(1, 1e-3), boundary=(P, N)),
+        Grid((24, 24), upper=(100, 1), boundary=((N, D), P)),
+    ):
+        operator = EllipticOperator(thin, lambda x, y: 1 + x * x, reaction=1.0)
+        assert isinstance(_pick(operator).preconditioner, Multigrid)
 
 
 def test_a_long_line_is_solved_in_a_step() -> None:

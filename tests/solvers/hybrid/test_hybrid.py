@@ -188,7 +188,7 @@ def test_it_does_not_train_where_zero_is_cheaper_than_the_least_training(session
     session = session_of(training_of([9.0, 5.0, 0.001]), zero=0.4)  # 250 steps cost 0.5 s
     handoff = SpectralHandoff().decide(session)
     assert (handoff.step, handoff.initial) == (0, None)
-    assert "no training" in handoff.reason
+    assert "no more training" in handoff.reason
     assert handoff.seconds == pytest.approx(0.1)  # the one chunk that timed it is charged
     assert [look.step for look in session.trace] == [50]  # what is paid for is looked at
 
@@ -567,7 +567,7 @@ def test_what_came_before_a_training_diverged_is_handed_over(
     handoff = scheduler.decide(session_of(diverging(after)))
     assert handoff.step == step
     assert (handoff.initial is None) == (after == 0)
-    assert handoff.reason.startswith("the training diverged: a smaller rate")
+    assert "ended early (the training diverged: a smaller rate)" in handoff.reason
 
 
 def test_a_cool_down_that_diverges_leaves_what_there_was(session_of: Any) -> None:
@@ -609,3 +609,22 @@ def test_a_pace_that_was_far_too_slow_is_measured_again() -> None:
     for taken, is_kept in ((0.6, True), (0.4, False)):
         doubt(PROBLEM, method, clock, taken * (known.start + 100 * known.seconds), 100)
         assert (step_time(PROBLEM, method, clock).compiling == 0) == is_kept
+
+
+def test_a_limit_does_not_end_a_training_of_which_two_looks_lie_far_apart(session_of: Any) -> None:
+    """The second look had nothing to be compared with, and that passed for no progress."""
+    prices = [9.0, 5.6, 5.0, 4.0, 1.4, 0.8, 0.3, 0.05, 0.01, 0.01]
+    training = training_of(prices, seconds=0.01)
+    session = session_of(training)
+    session.max_seconds = 1.0
+    handoff = SpectralHandoff(least_steps=0).decide(session)
+    assert handoff.step >= 300
+    assert "limit" not in handoff.reason
+
+
+def test_it_says_where_relaxing_was_cut_short() -> None:
+    problem = gallery.published(4000).problem
+    zero = Snapshot(0, 0.0, lambda grid: jnp.zeros(grid.full_shape))
+    hybrid = Hybrid(Jacobi(rtol=1e-10, max_steps=10**9), FixedHandoff(0))
+    found = hybrid.solve(problem, [zero], max_seconds=0.05)
+    assert "It was stopped, by the limit" in found.explain()
