@@ -86,10 +86,10 @@ class Poisson(eqx.Module):
         self.source, self.diffusion = _as_leaves(source), _as_leaves(diffusion)
         self.reaction, self.boundary_values = _as_leaves(reaction), _as_leaves(boundary_values)
         self.inside = _as_leaves(inside)
-        self.operator = EllipticOperator(grid, diffusion, reaction, robin, inside)
+        level = level_on(grid, inside)
+        self.operator = EllipticOperator(grid, diffusion, reaction, robin, level)
         self.flux = _as_leaves(side_pairs("flux", flux, grid))
         self.robin = _as_leaves(side_pairs("robin", robin, grid))
-        level = level_on(grid, inside)
         self.is_outside = None if level is None else level[grid.unknowns] <= 0
         self.boundary_field = _boundary_field(self, level)
         self.rhs = self._right_hand_side(level)

@@ -93,7 +93,7 @@ def test_curved_interfaces_are_met_by_second_order(inside: Level, ndim: int, var
     for n in (16, 32) if ndim == 3 else (32, 64):
         grid = Grid((n,) * ndim)
         problem = Poisson(grid, source, diffusion=a, boundary_values=u, inside=inside)
-        error = solve(problem, Multigrid(rtol=1e-10)).field - u(*grid.coordinates())
+        error = solve(problem, ConjugateGradient(rtol=1e-10)).field - u(*grid.coordinates())
         errors.append(float(abs(error).max()))
     assert errors[0] / errors[1] > 2.8, errors
 
