@@ -19,7 +19,7 @@ class Reason(eqx.Enumeration):
     max_steps = (
         "The residual is still above the tolerance after max_steps steps. Raise max_steps, start "
         "from a better initial guess, or take a faster method: FastDiagonalization where the "
-        "coefficients are constant, Multigrid or ConjugateGradient anywhere."
+        "coefficients are constant, ConjugateGradient(preconditioner=Multigrid()) anywhere."
     )
     interrupted = (
         "It was stopped, by the limit of seconds or by the user, before the residual met the "
