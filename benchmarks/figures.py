@@ -138,7 +138,9 @@ def error_against_seconds(race: Any, results: dict[str, Any]) -> Figure:
     grid = ref.case.problem.grid
     size = " × ".join(map(str, grid.intervals))
     axes.set_title(f"{ref.case.title}, {size} intervals{found}\n(○ handover, ★ scheduler's)")
-    axes.set_ylim(0.3 * limit, 3)
+    handovers = [t.errors[0] for t in race.tracks.values() if t.handed_over is not None]
+    # So that every handover is seen, also of networks that are better than the grid.
+    axes.set_ylim(max(min([0.3 * limit, *(0.5 * e for e in handovers)]), 0.003 * limit), 3)
     figure.legend(fontsize=8, loc="outside right center")
     return figure
 
