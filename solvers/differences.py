@@ -40,8 +40,7 @@ def derivative(field: jax.Array, grid: Grid, axis: int) -> jax.Array:
 def face_flux(operator: EllipticOperator, field: jax.Array, axis: int) -> jax.Array:
     """−a ∂u/∂xᵢ on the faces between nodes along an axis, as the scheme balances it."""
     grid = operator.grid
-    across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
-    u = field[across]
+    u = field[grid.across(axis)]
     if grid.is_periodic(axis):
         u = jnp.concatenate([u, jax.lax.slice_in_dim(u, 0, 1, axis=axis)], axis)
     conductance = operator.conductances[axis]
@@ -159,7 +158,7 @@ def interface_flux(problem: Poisson, u: Any) -> jax.Array:
     Raises:
         ValueError: if u has another shape.
 
-    Cost: that of making the problem once more.
+    Cost: that of making the operator once more.
 
     Example:
         >>> from solvers import solve
@@ -172,13 +171,13 @@ def interface_flux(problem: Poisson, u: Any) -> jax.Array:
         >>> print(f"{charge:.2f}")
         8.18
     """
-    field, closed = _field_of(problem, u), _closed(problem)
-    level = level_on(closed.grid, problem.inside)
+    field, grid = _field_of(problem, u), _closed(problem.grid)
+    level = level_on(grid, problem.inside)
     if level is None:
         return jnp.zeros_like(field)
-    whole = EllipticOperator(closed.grid, problem.diffusion).conductances_on_faces()
-    load = interface_load(closed.grid, level, whole, problem.boundary_values)
-    return load - interface_pull(closed.grid, level, whole) * field
+    faces = EllipticOperator(grid, problem.diffusion).conductances_on_faces()
+    load = interface_load(grid, level, faces, problem.boundary_values)
+    return load - interface_pull(grid, level, faces) * field
 
 
 def _field_of(problem: Poisson, u: Any) -> jax.Array:
@@ -188,22 +187,22 @@ def _field_of(problem: Poisson, u: Any) -> jax.Array:
 
 def _imbalance(problem: Poisson, field: jax.Array) -> jax.Array:
     """−∇·(a∇u) + cu − f on all nodes, with nothing let through any side."""
-    closed = _closed(problem)
-    return -closed.residual(field) / closed.operator.weigh(jnp.ones_like(field))
-
-
-def _closed(problem: Poisson) -> Poisson:
-    """The same equation with every side closed, so that all nodes are unknowns."""
-    grid, closed = problem.grid, (Boundary.NEUMANN, Boundary.NEUMANN)
-    sides = tuple(closed if Boundary.PERIODIC not in pair else pair for pair in grid.boundary)
-    return Poisson(
-        Grid(grid.intervals, grid.lower, grid.upper, sides, dtype=grid.dtype),
+    closed = Poisson(
+        _closed(problem.grid),
         problem.source,
         diffusion=problem.diffusion,
         reaction=problem.reaction,
         boundary_values=0.0 if problem.inside is None else problem.boundary_values,
         inside=problem.inside,
     )
+    return -closed.residual(field) / closed.operator.weigh(jnp.ones_like(field))
+
+
+def _closed(grid: Grid) -> Grid:
+    """The same with Neumann sides for Dirichlet ones, so that all nodes are unknowns."""
+    closed = (Boundary.NEUMANN, Boundary.NEUMANN)
+    sides = tuple(closed if Boundary.PERIODIC not in pair else pair for pair in grid.boundary)
+    return Grid(grid.intervals, grid.lower, grid.upper, sides, dtype=grid.dtype)
 
 
 def _given_flux(problem: Poisson, field: jax.Array, axis: int, end: int) -> jax.Array:

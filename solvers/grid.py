@@ -157,6 +157,10 @@ class Grid(eqx.Module):
         """Slices that pick the unknowns out of a field on all nodes."""
         return tuple(slice(*self._range(axis)) for axis in range(self.ndim))
 
+    def across(self, axis: int) -> tuple[slice, ...]:
+        """Index of all nodes along an axis, at the unknowns of the others, into `full_shape`."""
+        return tuple(slice(None) if d == axis else s for d, s in enumerate(self.unknowns))
+
     def is_periodic(self, axis: int) -> bool:
         """Say whether `axis` wraps around."""
         return self.boundary[axis][0] is Boundary.PERIODIC

@@ -140,8 +140,7 @@ def _with_slopes(grid: Grid, g: Any) -> tuple[jax.Array, list[jax.Array] | None]
 
 def _faces(grid: Grid, axis: int, field: jax.Array) -> tuple[jax.Array, jax.Array]:
     """A field on all nodes before and after each face along an axis, at the unknowns across."""
-    across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
-    u = field[across]
+    u = field[grid.across(axis)]
     first, last = (jax.lax.slice_in_dim(u, j, j + 1, axis=axis) for j in (0, u.shape[axis] - 1))
     # The ring's seam is held twice; a closed face lies between a node and itself.
     if grid.is_periodic(axis):

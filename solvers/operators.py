@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers.arguments import expect, is_traced, refuse
 from solvers.grid import Boundary, Cells, Grid
-from solvers.interface import cut, level_on
+from solvers.interface import cut
 from solvers.sides import add_on_sides, is_given, is_nonzero, on_side, side_pairs
 
 
@@ -38,8 +38,6 @@ class EllipticOperator(lx.AbstractLinearOperator):
             traced c is taken to make a problem without Dirichlet sides regular.
         robin: α ≥ 0 of a ∂u/∂n + αu = 0 on Neumann sides, given as the flux of `Poisson`; a traced
             one as a traced c.
-        inside: as for `Poisson`; where given, a node's lines across the interface are in c_j, and
-            nothing joins the nodes outside.
 
     Attributes:
         conductances: a/hᵢ² per axis, a scalar or an array on the faces, low to high, one more than
@@ -64,23 +62,12 @@ class EllipticOperator(lx.AbstractLinearOperator):
     reaction: jax.Array | None
     coupling: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(
-        self,
-        grid: Grid,
-        diffusion: Any = 1.0,
-        reaction: Any = 0.0,
-        robin: Any = 0.0,
-        inside: Any = None,
-    ):
+    def __init__(self, grid: Grid, diffusion: Any = 1.0, reaction: Any = 0.0, robin: Any = 0.0):
         expect("grid", grid, Grid, "a Grid, such as Grid((64, 64))")
         self.grid = grid
         given = _diffusion_per_axis(grid, diffusion)
         self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(given))
         self.reaction = _with_robin(grid, _reaction(grid, reaction), robin)
-        level = level_on(grid, inside)
-        if level is not None:
-            whole = self.conductances_on_faces()
-            self.conductances, self.reaction = cut(grid, level, whole, self.reaction)
         values = tuple(a.values if isinstance(a, Cells) else a for a in given)
         self.coupling = _coupling(grid, values)
 
@@ -126,10 +113,7 @@ class EllipticOperator(lx.AbstractLinearOperator):
         """
         rows = jnp.zeros(self.grid.shape, self.grid.dtype)
         for axis, conditions in enumerate(self.grid.boundary):
-            across = tuple(
-                slice(None) if d == axis else s for d, s in enumerate(self.grid.unknowns)
-            )
-            g, size = boundary_field[across], self.grid.shape[axis]
+            g, size = boundary_field[self.grid.across(axis)], self.grid.shape[axis]
             for side, (condition, a) in enumerate(
                 zip(conditions, self.face_pair(axis), strict=True)
             ):
@@ -158,6 +142,19 @@ class EllipticOperator(lx.AbstractLinearOperator):
         faces = open_faces(self.grid, axis)
         low, high = faces[:-1] * shares, faces[1:] * shares
         return conductance * self._along(low, axis), conductance * self._along(high, axis)
+
+    def within(self, level: jax.Array) -> "EllipticOperator":
+        """The operator where φ > 0, φ of shape `grid.full_shape`, for u = 0 elsewhere.
+
+        A node's lines across the interface φ = 0 are in c_j, and nothing joins the nodes outside.
+        """
+        parts = cut(self.grid, level, self.conductances_on_faces(), self.reaction)
+        return eqx.tree_at(
+            lambda operator: (operator.conductances, operator.reaction),
+            self,
+            parts,
+            is_leaf=lambda x: x is None,
+        )
 
     def conductances_on_faces(self) -> tuple[jax.Array, ...]:
         """The conductances as arrays, 0 on the outer faces of Neumann sides."""
@@ -299,7 +296,7 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array | Cells, 
 def _conductance(grid: Grid, axis: int, a: jax.Array | Cells) -> jax.Array:
     """a/hᵢ² as a scalar, or on the faces along `axis`, by means of what is around them."""
     h2 = jnp.asarray(grid.spacing[axis] ** 2, grid.dtype)
-    across = tuple(slice(None) if d == axis else s for d, s in enumerate(grid.unknowns))
+    across = grid.across(axis)
     if isinstance(a, Cells):
         faces = grid.around(a.values, [d for d in range(grid.ndim) if d != axis])[across]
     elif a.ndim == 0:

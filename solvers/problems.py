@@ -87,12 +87,13 @@ class Poisson(eqx.Module):
         self.reaction, self.boundary_values = _as_leaves(reaction), _as_leaves(boundary_values)
         self.inside = _as_leaves(inside)
         level = level_on(grid, inside)
-        self.operator = EllipticOperator(grid, diffusion, reaction, robin, level)
+        whole = EllipticOperator(grid, diffusion, reaction, robin)
+        self.operator = whole if level is None else whole.within(level)
         self.flux = _as_leaves(side_pairs("flux", flux, grid))
         self.robin = _as_leaves(side_pairs("robin", robin, grid))
         self.is_outside = None if level is None else level[grid.unknowns] <= 0
         self.boundary_field = _boundary_field(self, level)
-        self.rhs = self._right_hand_side(level)
+        self.rhs = self._right_hand_side(whole, level)
 
     @property
     def grid(self) -> Grid:
@@ -139,7 +140,7 @@ class Poisson(eqx.Module):
         v = self.grid.restrict("u", u)
         return self.grid.cell_volume * jnp.sum(v * (self.operator.mv(v) / 2 - self.rhs))
 
-    def _right_hand_side(self, level: jax.Array | None) -> jax.Array:
+    def _right_hand_side(self, whole: EllipticOperator, level: jax.Array | None) -> jax.Array:
         grid, operator = self.grid, self.operator
         source = jnp.broadcast_to(grid.sample("source", self.source), grid.full_shape)
         rows = source[grid.unknowns]
@@ -147,9 +148,10 @@ class Poisson(eqx.Module):
             source = jnp.where(_is_given_at(grid, level), 0, source)
             refuse("source", source, lambda x: False, "finite values")
         rows = add_on_sides("flux", self.flux, grid, rows)
-        if level is not None and operator.reaction is not None:
-            whole = EllipticOperator(grid, self.diffusion).conductances_on_faces()
-            rows = rows + interface_load(grid, level, whole, self.boundary_values)
+        if level is not None:
+            assert operator.reaction is not None  # lines that are cut are in it
+            faces = whole.conductances_on_faces()
+            rows = rows + interface_load(grid, level, faces, self.boundary_values)
             own = operator.reaction * self.boundary_field[grid.unknowns]
             rows = jnp.where(level[grid.unknowns] > 0, rows, own)
         return operator.weigh(rows) + operator.boundary_load(self.boundary_field)
