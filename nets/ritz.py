@@ -54,9 +54,11 @@ def ritz_energy(
         -0.1667
     """
     quadrature = quadrature or choose_quadrature(problem)
-    if problem.inside is not None and not isinstance(quadrature, GridEnergy):
+    if not _is_box(problem) and not isinstance(quadrature, GridEnergy):
         name = type(quadrature).__name__
-        raise ValueError(f"quadrature: {name} knows no interface; with `inside` take GridEnergy()")
+        raise ValueError(
+            f"quadrature: {name} knows the box only; with `inside` or `medium` take GridEnergy()"
+        )
     sides = _side_terms(problem, boundary.strength, quadrature)
     build = _nodal_energy if isinstance(quadrature, GridEnergy) else _point_energy
     energy = build(problem, boundary, quadrature, sides)
@@ -106,9 +108,11 @@ def _nodal_energy(
     points = np.concatenate([nodes.reshape(-1, grid.ndim), sides.points])
     ansatz = ansatz_at(problem, boundary, grid, points, gradients=False)
     lift = ansatz.lift[: grid.size].reshape(grid.shape)
-    residual = problem.residual(lift)
-    if operator.is_singular:
-        residual = residual - jnp.mean(residual)
+    residual = problem.balanced() - operator.mv(lift)
+    if operator.filled is not None:  # where there is no medium, a network may be anything
+        residual = jnp.where(operator.filled, residual, 0)
+        c = jnp.where(operator.filled, jnp.asarray(operator.reaction), 0)
+        operator = eqx.tree_at(lambda own: own.reaction, operator, c)
     # (m u/2 − ℓ)u on the sides, in powers of u − G.
     on_sides = np.asarray(ansatz.lift[grid.size :], np.float64)
     given = float(np.sum((sides.mass * on_sides / 2 - sides.load) * on_sides))
@@ -184,13 +188,17 @@ def _per_axis(diffusion: Any) -> tuple[Any, ...]:
 
 def choose_quadrature(problem: Poisson) -> Quadrature:
     """`GridEnergy` if data are known on the grid only, else `GaussLegendre`."""
-    if problem.inside is not None:
+    if not _is_box(problem):
         return GridEnergy()
     data = [problem.source, problem.reaction, problem.boundary_values]
     data += _per_axis(problem.diffusion)
     on_sides = (*problem.flux, *problem.robin)
     data += [value for pair in on_sides for value in pair if value is not None]
     return GridEnergy() if any(map(_is_array, data)) else GaussLegendre()
+
+
+def _is_box(problem: Poisson) -> bool:
+    return problem.inside is None and problem.medium is None
 
 
 def _is_array(value: Any) -> bool:

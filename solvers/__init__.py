@@ -5,6 +5,7 @@ from solvers import spectrum as spectrum
 from solvers.deflation import Deflated as Deflated
 from solvers.differences import boundary_flux as boundary_flux
 from solvers.differences import interface_flux as interface_flux
+from solvers.differences import surface_flux as surface_flux
 from solvers.direct import FastDiagonalization as FastDiagonalization
 from solvers.grid import Boundary as Boundary
 from solvers.grid import Cells as Cells

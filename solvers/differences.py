@@ -8,33 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from solvers.arguments import expect
+from solvers.domain import faces_within
 from solvers.grid import Boundary, Grid
 from solvers.interface import interface_load, interface_pull, level_on
+from solvers.medium import medium_on, on_surface
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
 from solvers.sides import on_side, side_values
 
 # Per axis what is on the low and the high side, of `grid.full_shape` without that axis.
 Sides = tuple[tuple[jax.Array | None, jax.Array | None], ...]
-
-
-def derivative(field: jax.Array, grid: Grid, axis: int) -> jax.Array:
-    """∂u/∂xᵢ on all nodes: central differences, one-sided ones of three nodes on the boundary."""
-    h = grid.spacing[axis]
-    u = jnp.moveaxis(field, axis, 0)
-    if grid.is_periodic(axis):
-        slope = (jnp.roll(u, -1, 0) - jnp.roll(u, 1, 0)) / (2 * h)
-    elif u.shape[0] == 2:
-        slope = jnp.broadcast_to((u[1:] - u[:-1]) / h, u.shape)
-    else:
-        inner = (u[2:] - u[:-2]) / (2 * h)
-        low = (-3 * u[:1] + 4 * u[1:2] - u[2:3]) / (2 * h)
-        high = (3 * u[-1:] - 4 * u[-2:-1] + u[-3:-2]) / (2 * h)
-        # A sum of padded slices, not one array of them, which a mesh would gather.
-        rest, across = u.shape[0] - 1, [(0, 0)] * (u.ndim - 1)
-        places = (low, (0, rest)), (inner, (1, 1)), (high, (rest, 0))
-        slope = sum(jnp.pad(part, [place, *across]) for part, place in places)
-    return jnp.moveaxis(slope, 0, axis)
 
 
 def face_flux(operator: EllipticOperator, field: jax.Array, axis: int) -> jax.Array:
@@ -89,8 +72,9 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
     so that ∮q = ∫(cu − f) to rounding, by the trapezoidal rule, for the discrete solution. It is of
     second order where u is smooth. On edges and in corners between Dirichlet sides this is one
     equation for several q: one-sided differences, of which the error is shared out, first order.
-    Nothing goes through a side outside a problem's `inside`; for its interface see
-    `interface_flux`.
+    Nothing goes through a side outside a problem's `inside`, and a side of which a medium fills a
+    part has that part of its flux; for the interface see `interface_flux`, for the surface
+    `surface_flux`.
 
     Args:
         problem: of which u is the solution.
@@ -119,12 +103,14 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
     """
     grid, field = problem.grid, _field_of(problem, u)
     missing, count = _imbalance(problem, field), jnp.zeros(grid.full_shape, grid.dtype)
+    medium = medium_on(grid, problem.medium)
     found: dict[tuple[int, int], jax.Array] = {}
     for axis, end in itertools.product(range(grid.ndim), (0, 1)):
         if grid.is_periodic(axis):
             continue
         is_given = grid.boundary[axis][end] is Boundary.NEUMANN
         q = (_given_flux if is_given else _one_sided_flux)(problem, field, axis, end)
+        q = q if medium is None else medium.sides[axis][end] * q
         found[axis, end] = q
         size = grid.full_shape[axis]
         missing = missing - on_side(2 / grid.spacing[axis] * q, axis, end, size)
@@ -146,7 +132,9 @@ def interface_flux(problem: Poisson, u: Any) -> jax.Array:
     A density on all nodes, Σ a(g − u)/(wᵢθhᵢ²) over the lines that are cut beside a node, to be
     integrated over the part of the box that is asked for: with `boundary_flux`
 
-        ∮ q + ∫ interface_flux = ∫ (cu − f)  over the nodes with φ > 0,  to rounding.
+        ∮ q + ∫ interface_flux + ∫ surface_flux = ∫ (cu − f)  over the nodes with φ > 0,
+
+    to rounding; with a medium the right side is ∫ share·(cu − f).
 
     Args:
         problem: of which u is the solution.
@@ -175,9 +163,48 @@ def interface_flux(problem: Poisson, u: Any) -> jax.Array:
     level = level_on(grid, problem.inside)
     if level is None:
         return jnp.zeros_like(field)
-    faces = EllipticOperator(grid, problem.diffusion).conductances_on_faces()
+    medium = medium_on(grid, problem.medium)
+    faces = faces_within(EllipticOperator(grid, problem.diffusion), medium)
     load = interface_load(grid, level, faces, problem.boundary_values)
     return load - interface_pull(grid, level, faces) * field
+
+
+def surface_flux(problem: Poisson, u: Any) -> jax.Array:
+    """What goes through the surface of a medium, q − αu: a ∂u/∂n, out of the domain.
+
+    A density on all nodes, as `interface_flux`: S (q − αu)/(1 + αd/a), S the area in a node's cell
+    over the volume of the cell, and d how far beyond the node it lies.
+
+    Args:
+        problem: of which u is the solution.
+        u: at the unknowns or on all nodes, or a `Solution`.
+
+    Returns:
+        Shape `grid.full_shape`.
+
+    Raises:
+        ValueError: if u has another shape.
+
+    Cost: that of reading the medium once more.
+
+    Example:
+        >>> from solvers import solve
+        >>> rod = lambda x, y: 0.4 - jnp.hypot(x - 0.5, y - 0.5)  # heated, and cooled from outside
+        >>> grid = Grid((64, 64), boundary=Boundary.NEUMANN)
+        >>> problem = Poisson(grid, 1.0, medium=rod, surface_robin=2.0)
+        >>> out = grid.integral(surface_flux(problem, solve(problem)))
+        >>> print(f"{-out:.4f} of {float(jnp.pi * 0.4**2):.4f}")
+        0.5024 of 0.5027
+    """
+    field, grid = _field_of(problem, u), problem.grid
+    medium = medium_on(grid, problem.medium)
+    if medium is None:
+        return jnp.zeros_like(field)
+    given = problem.diffusion, problem.surface_flux, problem.surface_robin
+    q, alpha = on_surface(grid, medium, *given)
+    level = level_on(grid, problem.inside)
+    out = q - alpha * field
+    return out if level is None else jnp.where(level > 0, out, 0)
 
 
 def _field_of(problem: Poisson, u: Any) -> jax.Array:
@@ -187,15 +214,24 @@ def _field_of(problem: Poisson, u: Any) -> jax.Array:
 
 def _imbalance(problem: Poisson, field: jax.Array) -> jax.Array:
     """−∇·(a∇u) + cu − f on all nodes, with nothing let through any side."""
+    grid, c = _closed(problem.grid), problem.reaction
     closed = Poisson(
-        _closed(problem.grid),
+        grid,
         problem.source,
         diffusion=problem.diffusion,
-        reaction=problem.reaction,
+        # Pieces of a medium that a Dirichlet side held are held by 1 more.
+        reaction=c if problem.medium is None else grid.sample("reaction", c) + 1,
         boundary_values=0.0 if problem.inside is None else problem.boundary_values,
         inside=problem.inside,
+        medium=problem.medium,
+        surface_flux=problem.surface_flux,
+        surface_robin=problem.surface_robin,
     )
-    return -closed.residual(field) / closed.operator.weigh(jnp.ones_like(field))
+    missing = -closed.residual(field) / closed.operator.weigh(jnp.ones_like(field))
+    if problem.medium is None:
+        return missing
+    share = jnp.ones_like(field) if closed.share is None else closed.share
+    return jnp.where(share > 0, missing - share * field, 0)
 
 
 def _closed(grid: Grid) -> Grid:
@@ -217,7 +253,7 @@ def _given_flux(problem: Poisson, field: jax.Array, axis: int, end: int) -> jax.
 def _one_sided_flux(problem: Poisson, field: jax.Array, axis: int, end: int) -> jax.Array:
     grid, a = problem.grid, problem.diffusion
     a = grid.sample("diffusion", a[axis] if isinstance(a, Sequence) else a)
-    slope = derivative(field, grid, axis) * (1 if end else -1)
+    slope = grid.derivative(field, axis) * (1 if end else -1)
     return _at_end(jnp.broadcast_to(a, grid.full_shape) * slope, axis, end)
 
 

@@ -238,6 +238,24 @@ class Grid(eqx.Module):
         field = self.floating(field)
         return field - self.integral(field) / self.integral(jnp.ones_like(field))
 
+    def derivative(self, field: jax.Array, axis: int) -> jax.Array:
+        """∂u/∂xᵢ on all nodes: central differences, on the boundary one-sided ones of 3 nodes."""
+        h = self.spacing[axis]
+        u = jnp.moveaxis(field, axis, 0)
+        if self.is_periodic(axis):
+            slope = (jnp.roll(u, -1, 0) - jnp.roll(u, 1, 0)) / (2 * h)
+        elif u.shape[0] == 2:
+            slope = jnp.broadcast_to((u[1:] - u[:-1]) / h, u.shape)
+        else:
+            inner = (u[2:] - u[:-2]) / (2 * h)
+            low = (-3 * u[:1] + 4 * u[1:2] - u[2:3]) / (2 * h)
+            high = (3 * u[-1:] - 4 * u[-2:-1] + u[-3:-2]) / (2 * h)
+            # A sum of padded slices, not one array of them, which a mesh would gather.
+            rest, across = u.shape[0] - 1, [(0, 0)] * (u.ndim - 1)
+            places = (low, (0, rest)), (inner, (1, 1)), (high, (rest, 0))
+            slope = sum(jnp.pad(part, [place, *across]) for part, place in places)
+        return jnp.moveaxis(slope, 0, axis)
+
     def floating(self, u: Any) -> jax.Array:
         """Integers and conditions in the grid's precision; what is real keeps its own."""
         u = jnp.asarray(u)

@@ -43,16 +43,25 @@ def level_on(grid: Grid, inside: Any) -> jax.Array | None:
     """
     if inside is None:
         return None
-    values = inside(*grid.coordinates()) if callable(inside) else inside
-    if isinstance(values, np.ndarray | jax.Array) and values.dtype == np.bool_:
-        values = jnp.asarray(values, grid.dtype)
-    level = jnp.broadcast_to(grid.sample("inside", values), grid.full_shape)
+    level = sample_level(grid, "inside", inside)
     refuse("inside", level, lambda x: False, "finite values")
     if is_traced(level):
         return level
     if not np.any(np.asarray(level[grid.unknowns]) > 0):
         raise ValueError("inside: expected positive values where the equation holds, got none")
     return None if np.all(np.asarray(level) > 0) else level
+
+
+def sample_level(grid: Grid, name: str, given: Any) -> jax.Array:
+    """A level set on all nodes; of a mask 1 where it holds and 0 elsewhere."""
+    values = given(*grid.coordinates()) if callable(given) else given
+    values = jnp.asarray(values, grid.dtype) if is_mask(values) else values
+    return jnp.broadcast_to(grid.sample(name, values), grid.full_shape)
+
+
+def is_mask(values: Any) -> bool:
+    """Whether values are conditions."""
+    return isinstance(values, np.ndarray | jax.Array) and values.dtype == np.bool_
 
 
 def crossings(
@@ -75,22 +84,13 @@ def cut(
     grid: Grid,
     level: jax.Array,
     conductances: tuple[jax.Array, ...],
-    reaction: jax.Array | None,
-) -> tuple[tuple[jax.Array, ...], jax.Array]:
-    """Conductances and reaction of the operator on the domain: nothing joins it to nodes outside.
-
-    Nodes outside have an equation of their own, c u = c g with c = Σ a/Lᵢ², L the box's lengths.
-    """
-    pull = interface_pull(grid, level, conductances)
-    kept, own = [], jnp.zeros(grid.shape, grid.dtype)
+) -> tuple[jax.Array, ...]:
+    """Conductances of the operator on the domain: nothing joins it to nodes outside."""
+    kept = []
     for axis, conductance in enumerate(conductances):
-        size, n = grid.shape[axis], grid.intervals[axis]
-        pair = [jax.lax.slice_in_dim(conductance, s, s + size, axis=axis) for s in (0, 1)]
-        own = own + (pair[0] + pair[1]) / (2 * n**2)
         before, after = _faces(grid, axis, level)
         kept.append(jnp.where((before > 0) & (after > 0), conductance, 0))
-    given = pull if reaction is None else pull + reaction
-    return tuple(kept), jnp.where(level[grid.unknowns] > 0, given, own)
+    return tuple(kept)
 
 
 def interface_pull(grid: Grid, level: jax.Array, conductances: tuple[jax.Array, ...]) -> jax.Array:

@@ -12,7 +12,6 @@ import numpy as np
 
 from solvers.arguments import expect, is_traced, refuse
 from solvers.grid import Boundary, Cells, Grid
-from solvers.interface import cut
 from solvers.sides import add_on_sides, is_given, is_nonzero, on_side, side_pairs
 
 
@@ -43,6 +42,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
         conductances: a/hᵢ² per axis, a scalar or an array on the faces, low to high, one more than
             there are unknowns along that axis.
         reaction: None where c and α are 0, else the scalar c, or all c_j at the unknowns.
+        filled: unknowns at which there is a medium or u is given, None without a medium.
+        null: of a singular problem with a medium the same, where constants are the null space.
         coupling: static; aᵢ/hᵢ² per axis relative to the largest, rounded to powers of √2. Arrays
             count by their geometric means, traced ones as isotropic.
 
@@ -60,6 +61,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
     grid: Grid
     conductances: tuple[jax.Array, ...]
     reaction: jax.Array | None
+    filled: jax.Array | None
+    null: jax.Array | None
     coupling: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(self, grid: Grid, diffusion: Any = 1.0, reaction: Any = 0.0, robin: Any = 0.0):
@@ -69,6 +72,7 @@ class EllipticOperator(lx.AbstractLinearOperator):
         self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(given))
         self.reaction = _with_robin(grid, _reaction(grid, reaction), robin)
         values = tuple(a.values if isinstance(a, Cells) else a for a in given)
+        self.filled, self.null = None, None
         self.coupling = _coupling(grid, values)
 
     @property
@@ -80,7 +84,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
     @property
     def is_singular(self) -> bool:
         """Whether constants are the null space: c = 0 and no Dirichlet side."""
-        return self.reaction is None and not self.grid.has_dirichlet_side
+        has_no_pull = self.reaction is None or self.null is not None
+        return has_no_pull and not self.grid.has_dirichlet_side
 
     @property
     def is_bipartite(self) -> bool:
@@ -142,19 +147,6 @@ class EllipticOperator(lx.AbstractLinearOperator):
         faces = open_faces(self.grid, axis)
         low, high = faces[:-1] * shares, faces[1:] * shares
         return conductance * self._along(low, axis), conductance * self._along(high, axis)
-
-    def within(self, level: jax.Array) -> "EllipticOperator":
-        """The operator where φ > 0, φ of shape `grid.full_shape`, for u = 0 elsewhere.
-
-        A node's lines across the interface φ = 0 are in c_j, and nothing joins the nodes outside.
-        """
-        parts = cut(self.grid, level, self.conductances_on_faces(), self.reaction)
-        return eqx.tree_at(
-            lambda operator: (operator.conductances, operator.reaction),
-            self,
-            parts,
-            is_leaf=lambda x: x is None,
-        )
 
     def conductances_on_faces(self) -> tuple[jax.Array, ...]:
         """The conductances as arrays, 0 on the outer faces of Neumann sides."""
@@ -303,12 +295,15 @@ def _conductance(grid: Grid, axis: int, a: jax.Array | Cells) -> jax.Array:
         return a / h2
     else:
         faces = _between_nodes(grid, axis, a[across])
+    return with_outer(grid, axis, faces) / h2
+
+
+def with_outer(grid: Grid, axis: int, faces: jax.Array) -> jax.Array:
+    """One more than there are unknowns: a ring's seam twice, closed ones on Neumann sides."""
     if grid.is_periodic(axis):
-        faces = jnp.concatenate([jax.lax.slice_in_dim(faces, -1, None, axis=axis), faces], axis)
-        return faces / h2
+        return jnp.concatenate([jax.lax.slice_in_dim(faces, -1, None, axis=axis), faces], axis)
     closed = [int(side is Boundary.NEUMANN) for side in grid.boundary[axis]]
-    widths = [closed if d == axis else (0, 0) for d in range(grid.ndim)]
-    return jnp.pad(faces, widths) / h2
+    return jnp.pad(faces, [closed if d == axis else (0, 0) for d in range(grid.ndim)])
 
 
 def _between_nodes(grid: Grid, axis: int, a: jax.Array) -> jax.Array:

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers.arguments import is_traced, refuse
+from solvers.domain import Data, extent, faces_within, in_medium, refuse_loose, within
 from solvers.grid import Boundary, Grid
 from solvers.interface import interface_load, level_on
+from solvers.medium import Medium, medium_on
 from solvers.operators import EllipticOperator
-from solvers.sides import add_on_sides, is_nonzero, side_pairs
+from solvers.sides import add_on_sides, is_given, is_nonzero, side_pairs
 
 
 class Poisson(eqx.Module):
@@ -38,14 +40,24 @@ class Poisson(eqx.Module):
             smooth. As `source`, or a mask, whose interface is at its nodes; None for all of the
             box. Of g given as an array the value at the nearest node outside is taken, of a
             function its slope, too. Data of nodes outside, but for a, do not matter.
+        medium: ψ, for a domain with a surface where u is not known: the equation holds where ψ > 0,
+            and a ∂u/∂n + αu = q on the surface, so that nothing goes through it by default. A level
+            set, met by second order; a mask of nodes, with surfaces half-way to the next; or
+            `Cells`, such as the voxels of an image, with surfaces around them. Beyond the surface u
+            is 0, but for nodes whose cells, half-way to the next nodes, it cuts.
+        surface_flux: q of the surface, outward. As `source`; a function is called at points of it.
+        surface_robin: α ≥ 0 of the surface, likewise.
 
     Attributes:
         operator: A.
         rhs: b, shape `grid.shape`.
         boundary_field: g where it holds and 0 elsewhere, shape `grid.full_shape`.
-        is_outside: where φ ≤ 0, at the unknowns; None without any such node.
-        source, diffusion, reaction, boundary_values, inside: as given, for use off the grid; a
-            function as a `jax.tree_util.Partial` of it.
+        is_outside: nodes without an equation of their own, φ ≤ 0 or far from the medium, at the
+            unknowns; None without any.
+        share: of each node's cell, which ends half-way to the next and at the box, that the medium
+            fills, for integrals; shape `grid.full_shape`, None where it is all.
+        source, diffusion, reaction, boundary_values, inside, medium, surface_flux, surface_robin:
+            as given, for use off the grid; a function as a `jax.tree_util.Partial` of it.
         flux, robin: per axis a (low, high) pair of what was given; None where the side is not
             Neumann.
 
@@ -69,7 +81,11 @@ class Poisson(eqx.Module):
     flux: tuple[tuple[Any, Any], ...]
     robin: tuple[tuple[Any, Any], ...]
     inside: Any
+    medium: Any
+    surface_flux: Any
+    surface_robin: Any
     is_outside: jax.Array | None
+    share: jax.Array | None
 
     def __init__(
         self,
@@ -82,18 +98,28 @@ class Poisson(eqx.Module):
         flux: Any = 0.0,
         robin: Any = 0.0,
         inside: Any = None,
+        medium: Any = None,
+        surface_flux: Any = 0.0,
+        surface_robin: Any = 0.0,
     ):
         self.source, self.diffusion = _as_leaves(source), _as_leaves(diffusion)
         self.reaction, self.boundary_values = _as_leaves(reaction), _as_leaves(boundary_values)
-        self.inside = _as_leaves(inside)
-        level = level_on(grid, inside)
-        whole = EllipticOperator(grid, diffusion, reaction, robin)
-        self.operator = whole if level is None else whole.within(level)
+        self.inside, self.medium = _as_leaves(inside), _as_leaves(medium)
+        self.surface_flux = _as_leaves(surface_flux)
+        self.surface_robin = _as_leaves(surface_robin)
         self.flux = _as_leaves(side_pairs("flux", flux, grid))
         self.robin = _as_leaves(side_pairs("robin", robin, grid))
-        self.is_outside = None if level is None else level[grid.unknowns] <= 0
+        level, filling = level_on(grid, inside), medium_on(grid, medium)
+        data = Data(self.source, diffusion, reaction, self.flux, self.robin)
+        if filling is not None:
+            data = in_medium(grid, filling, data, surface_flux, surface_robin)
+        elif medium is None and (is_given(surface_flux) or is_given(surface_robin)):
+            raise ValueError("surface_flux, surface_robin: given, but no medium")
+        whole = EllipticOperator(grid, diffusion, data.reaction, data.robin)
+        self.operator = within(whole, level, filling)
+        self.share, self.is_outside = extent(self.operator, level, filling)
         self.boundary_field = _boundary_field(self, level)
-        self.rhs = self._right_hand_side(whole, level)
+        self.rhs = self._right_hand_side(whole, level, filling, data)
 
     @property
     def grid(self) -> Grid:
@@ -140,20 +166,53 @@ class Poisson(eqx.Module):
         v = self.grid.restrict("u", u)
         return self.grid.cell_volume * jnp.sum(v * (self.operator.mv(v) / 2 - self.rhs))
 
-    def _right_hand_side(self, whole: EllipticOperator, level: jax.Array | None) -> jax.Array:
+    def mean_source(self) -> jax.Array:
+        """The mean of source and flux of a singular problem, which should be 0; 0 of others."""
+        grid, b = self.grid, self.rhs
+        if not self.operator.is_singular:
+            return jnp.zeros((), b.dtype)
+        share = jnp.ones(grid.full_shape, b.dtype) if self.share is None else self.share
+        return jnp.sum(b) * grid.cell_volume / grid.integral(share)
+
+    def balanced(self) -> jax.Array:
+        """b, of a singular problem less what keeps it from having a solution."""
+        if not self.operator.is_singular:
+            return self.rhs
+        if self.share is None:
+            return self.rhs - jnp.mean(self.rhs)
+        # As much of all parts of the medium: the rows of small parts are small.
+        return self.rhs - self.mean_source() * self.operator.weigh(self.share[self.grid.unknowns])
+
+    def without_integral(self, field: jax.Array) -> jax.Array:
+        """Shift a field on all nodes to ∫ = 0 over the medium; 0 stays where that is not."""
+        if self.share is None:
+            return self.grid.without_integral(field)
+        mean = self.grid.integral(self.share * field) / self.grid.integral(self.share)
+        return jnp.where(self.share > 0, field - mean, 0)
+
+    def _right_hand_side(
+        self,
+        whole: EllipticOperator,
+        level: jax.Array | None,
+        medium: Medium | None,
+        data: Data,
+    ) -> jax.Array:
         grid, operator = self.grid, self.operator
-        source = jnp.broadcast_to(grid.sample("source", self.source), grid.full_shape)
+        source = jnp.broadcast_to(grid.sample("source", data.source), grid.full_shape)
         rows = source[grid.unknowns]
         if not is_traced(rows) and not np.isfinite(rows).all():
             source = jnp.where(_is_given_at(grid, level), 0, source)
             refuse("source", source, lambda x: False, "finite values")
-        rows = add_on_sides("flux", self.flux, grid, rows)
+        rows = add_on_sides("flux", data.flux, grid, rows)
         if level is not None:
-            assert operator.reaction is not None  # lines that are cut are in it
-            faces = whole.conductances_on_faces()
+            faces = faces_within(whole, medium)
             rows = rows + interface_load(grid, level, faces, self.boundary_values)
+        if medium is not None and operator.filled is not None:
+            refuse_loose(rows, medium.volume[grid.unknowns] > 0, operator.filled)
+        if self.is_outside is not None:
+            assert operator.reaction is not None  # of which these nodes have one of their own
             own = operator.reaction * self.boundary_field[grid.unknowns]
-            rows = jnp.where(level[grid.unknowns] > 0, rows, own)
+            rows = jnp.where(self.is_outside, own, rows)
         return operator.weigh(rows) + operator.boundary_load(self.boundary_field)
 
 

@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 
 from solvers.arguments import expect, is_traced
-from solvers.differences import derivative, face_flux, interpolate
+from solvers.differences import face_flux, interpolate
 from solvers.direct import FastDiagonalization
 from solvers.failures import explain_failure, slowness, with_prediction
 from solvers.grid import Boundary, Grid
@@ -23,6 +23,7 @@ from solvers.iteration import (
     residual_stats,
 )
 from solvers.krylov import ConjugateGradient
+from solvers.medium import continued
 from solvers.multigrid.multigrid import Multigrid
 from solvers.operators import EllipticOperator
 from solvers.pairs import shifted_rest
@@ -97,10 +98,11 @@ class Solution(eqx.Module):
 
         Second order where u is smooth: central differences, one-sided ones of three nodes on the
         boundary. Where a jumps they are means of both sides' slopes; `flux` is right there, too.
-        Beside the interface of a problem with `inside` they reach across it.
+        Beside the interface of a problem with `inside` they reach across it; beyond the surface of
+        a medium u is continued linearly.
         """
-        self._expect_one()
-        return tuple(derivative(self.field, self.grid, axis) for axis in range(self.grid.ndim))
+        field = self._continued()
+        return tuple(self.grid.derivative(field, axis) for axis in range(self.grid.ndim))
 
     def flux(self) -> tuple[jax.Array, ...]:
         """−a ∂u/∂xᵢ on the faces between nodes along axis i, low to high, at the unknowns across.
@@ -119,8 +121,13 @@ class Solution(eqx.Module):
             points: one array per axis, of equal shape; outside the box gives NaN, but for periodic
                 axes, which wrap.
         """
+        return interpolate(self.grid, self._continued(), points)
+
+    def _continued(self) -> jax.Array:
+        """The field, also where there is no medium next to one."""
         self._expect_one()
-        return interpolate(self.grid, self.field, points)
+        filled = self.operator.filled
+        return self.field if filled is None else continued(self.grid, self.field, filled)
 
     def __str__(self) -> str:
         norms, mean = self.history()[1], float(self.removed_mean)
@@ -203,14 +210,13 @@ def solve(
     expect("method", method, lx.AbstractLinearSolver, "a solver such as Jacobi()")
     guess = initial_guess(problem, method, initial)
     options = {} if guess is None else {"y0": guess}
-    excess, balances = _balance(operator, b)
+    excess, balances = _balance(problem)
     if not is_traced(balances) and not bool(balances):
         raise ValueError(
             f"source: the mean of source and flux is {float(excess):.3g}, but without a Dirichlet "
             "side or a reaction only data of mean 0 have a solution; subtract it from the source"
         )
-    if operator.is_singular:
-        b = b - jnp.mean(b)
+    b = problem.balanced()
     solved = linear_solve(operator, b, method, options)
     solution = _assemble(problem, method, b, options, solved, excess, balances)
     solution = with_prediction(solution, method)
@@ -334,16 +340,16 @@ def _steps_of_gradients(operator: EllipticOperator) -> float:
     return (sum(operator.coupling) / least) ** 0.5
 
 
-def _balance(operator: EllipticOperator, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _balance(problem: Poisson) -> tuple[jax.Array, jax.Array]:
     """Mean of the source that has to go, and whether it is as small as it should be."""
+    operator, b = problem.operator, problem.rhs
     if not operator.is_singular:
         return jnp.zeros((), b.dtype), jnp.ones((), bool)
     grid = operator.grid
     box = zip(grid.spacing, grid.lower, grid.upper, strict=True)
     order = 10 * sum((h / (high - low)) ** 2 for h, low, high in box)
     share = max(min(order, 0.5), 100 * float(jnp.finfo(b.dtype).eps))
-    volume = np.prod(np.subtract(grid.upper, grid.lower)).item()
-    excess = jnp.sum(b) * grid.cell_volume / volume
+    excess = problem.mean_source()
     return excess, ~(jnp.abs(jnp.sum(b)) > share * jnp.sum(jnp.abs(b)))
 
 
@@ -360,7 +366,7 @@ def _assemble(
     reason = Reason.where(balances, stats["reason"], Reason.incompatible)
     field, low = problem.field(solved.value), stats.get("low")
     if problem.operator.is_singular:
-        field = problem.grid.without_integral(field)
+        field = problem.without_integral(field)
     # Where nothing was done, zeros or the guess would pass for a solution.
     field = jnp.where(reason == Reason.nonfinite_input, jnp.nan, field)
     value = field[problem.grid.unknowns]

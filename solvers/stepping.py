@@ -65,7 +65,7 @@ def _start(problem: Poisson, method: AbstractIteration, initial: Any) -> tuple[A
     """Set-up, right-hand side and carry, and the guess."""
     guess, operator = initial_guess(problem, method, initial), problem.operator
     u = jnp.zeros_like(problem.rhs) if guess is None else guess
-    b, u = without_mean(operator, problem.rhs), without_mean(operator, u)
+    b, u = problem.balanced(), without_mean(operator, u)
     setup = method.prepare(operator)
     return (setup, b, method.start(setup, b, u)), _field(problem, u)
 
@@ -83,7 +83,7 @@ def _now(problem: Poisson, method: AbstractIteration, state: Any) -> tuple[jax.A
 
 def _field(problem: Poisson, u: jax.Array) -> jax.Array:
     field = problem.field(u)
-    return problem.grid.without_integral(field) if problem.operator.is_singular else field
+    return problem.without_integral(field) if problem.operator.is_singular else field
 
 
 def _run(function: Any, problem: Any, *arguments: Any) -> tuple[Any, ...]:

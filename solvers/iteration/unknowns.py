@@ -86,7 +86,12 @@ def norm(operator: Operator, v: jax.Array) -> jax.Array:
 
 def without_mean(operator: Operator, u: jax.Array) -> jax.Array:
     """Project onto the range of a singular operator; the identity for a regular one."""
-    return u - jnp.mean(u) if operator.is_singular else u
+    if not operator.is_singular:
+        return u
+    if isinstance(operator, RaveledOperator) or operator.null is None:
+        return u - jnp.mean(u)
+    mean = jnp.sum(jnp.where(operator.null, u, 0)) / jnp.sum(operator.null, dtype=u.dtype)
+    return jnp.where(operator.null, u - mean, 0)
 
 
 def in_range(operator: Operator, b: jax.Array) -> jax.Array:

@@ -114,8 +114,8 @@ class DenseSolve(eqx.Module):
         return split(u.reshape(flat.shape))
 
 
-def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve:
-    """Invert a level of symmetric rows; of a singular one, the pseudo-inverse."""
+def dense_solve(level: Level | StencilLevel, null: Blocks | None = None) -> DenseSolve:
+    """Invert a level of symmetric rows; of one with a `null` vector of 0s and 1s, pseudo-invert."""
     size = math.prod(level.shape)
     dtype = level.dtype
 
@@ -127,15 +127,17 @@ def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve
     # Diagonal 1, so that jumps of the coefficients do not spoil the factors.
     scale = 1 / jnp.sqrt(jnp.diagonal(matrix))
     scale = jnp.where(jnp.isfinite(scale), scale, 1)
-    if is_singular:
-        # Fix the mean by a multiple of the all-ones matrix: its inverse there does no harm.
-        matrix = matrix + jnp.max(jnp.diagonal(matrix)) / size
+    if null is not None:
+        # Fix the mean by a multiple of nnᵀ: its inverse there does no harm.
+        n = join(null).reshape(-1)
+        n = n / jnp.sqrt(jnp.sum(n))
+        matrix = matrix + jnp.max(jnp.diagonal(matrix)) * n[:, None] * n[None]
         scale = jnp.full_like(scale, 1 / jnp.sqrt(jnp.max(jnp.diagonal(matrix))))
     inverse = inverse_of(scale[:, None] * matrix * scale[None])
     inverse = scale[:, None] * inverse * scale[None]
-    if is_singular:
-        inverse = inverse - jnp.mean(inverse, 0)[None]
-        inverse = inverse - jnp.mean(inverse, 1)[:, None]
+    if null is not None:
+        inverse = inverse - n[:, None] * jnp.sum(n[:, None] * inverse, 0)[None]
+        inverse = inverse - jnp.sum(n[None] * inverse, 1)[:, None] * n[None]
     return DenseSolve(inverse)
 
 

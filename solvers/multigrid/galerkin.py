@@ -38,7 +38,8 @@ class OperatorTransfer(eqx.Module):
 
     A dropped node is interpolated by its own equation, with the couplings summed along the axes on
     which it is in line with kept nodes: u_j = Σ_o s̄_o u_{j+o} / (Σ_o s̄_o + e), offsets o along the
-    other coarsened axes only, so that a coarse cell's edges come first and its middle last.
+    other coarsened axes only, so that a coarse cell's edges come first and its middle last. Where
+    all s̄_o are 0, the neighbours have equal shares.
 
     Attributes:
         coarsening: which nodes are kept.
@@ -89,7 +90,7 @@ class OperatorTransfer(eqx.Module):
         """Pᵀ r."""
         stacked = by_parts(self._restrict, self.layout, stack(r, self.layout), self.shares)
         blocks = unstack(stacked, self.layout)
-        return self.coarsening.to_coarse({p: blocks[p] for p in self.coarsening.kept_blocks()})
+        return self.coarsening.sampled(blocks)
 
     def _restrict(self, layout: Layout, r: jax.Array, shares: jax.Array) -> jax.Array:
         targets, sources = self._tables()
@@ -126,9 +127,26 @@ def operator_transfer(
             found = _without_cancellation(found)
         total = jnp.sum(found, 0) + excess[index]
         inverse = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
-        shares.append(found * inverse[None])
+        share = found * inverse[None]
+        # A node that is joined to others, but to none in line: at the tip of a medium.
+        is_tip = (jnp.sum(jnp.abs(found), 0) == 0) & (jnp.sum(jnp.abs(own), 0) > 0)
+        equal = jnp.asarray(_equal_shares(layout, parity, wanted), own.dtype)
+        shares.append(jnp.where(is_tip[None], equal, share))
         pairs += [(parity, offset) for offset in wanted]
     return OperatorTransfer(coarsening, layout, tuple(pairs), jnp.concatenate(shares))
+
+
+def _equal_shares(layout: Layout, parity: Parity, wanted: list[Offset]) -> np.ndarray:
+    """The mean of those neighbours of a block's nodes that there are, shape (wanted, *block)."""
+    ndim, found = len(layout.shape), []
+    for offset in wanted:
+        exists = np.ones((1,) * ndim)
+        for axis, (n, size) in enumerate(zip(layout.shape, layout.block, strict=True)):
+            j = 2 * np.arange(size) + parity[axis] + offset[axis]
+            there = layout.wraps[axis] | ((j >= 0) & (j < n))
+            exists = exists * there.reshape([-1 if d == axis else 1 for d in range(ndim)])
+        found.append(exists)
+    return np.stack(found) / np.maximum(np.sum(found, 0), 1)
 
 
 def _without_cancellation(couplings: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from solvers.multigrid.axis import Axis, finest_axis
+from solvers.multigrid.blocks import Blocks, split
 from solvers.multigrid.coarsest import (
     DENSE_SIZE,
     coarsest_size,
@@ -129,11 +130,21 @@ def _constant(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axi
 
 def _varying(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axis, ...]) -> Any:
     level: Level | StencilLevel = finest_level(operator)
-    levels, transfers = [], []
+    levels, transfers, null = [], [], null_vector(operator)
+    has_null_rows = operator.is_singular and operator.null is None
     coarser = [*(stage.axes for stage in plan), coarsest][1:]
     for stage, below in zip(plan, coarser, strict=True):
         transfer = operator_transfer(level, stage.axes, stage.coarsened)
         levels.append(level)
         transfers.append(transfer)
-        level = galerkin_level(level, transfer, below, is_singular=operator.is_singular)
-    return tuple(levels), tuple(transfers), dense_solve(level, is_singular=operator.is_singular)
+        level = galerkin_level(level, transfer, below, is_singular=has_null_rows)
+        null = None if null is None else transfer.coarsening.sampled(null)
+    return tuple(levels), tuple(transfers), dense_solve(level, null)
+
+
+def null_vector(operator: EllipticOperator) -> Blocks | None:
+    """1 where constants are the null space, None for a regular operator."""
+    if not operator.is_singular:
+        return None
+    one = jnp.ones((), bool) if operator.null is None else operator.null
+    return split(jnp.broadcast_to(one.astype(operator.grid.dtype), operator.grid.shape))

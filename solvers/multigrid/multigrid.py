@@ -278,7 +278,7 @@ def _cast(blocks: Blocks, dtype: Any) -> Blocks:
 
 def _divided(operator: EllipticOperator, scale: jax.Array) -> EllipticOperator:
     """The operator divided by a number."""
-    arrays, static = eqx.partition(operator, eqx.is_array)
+    arrays, static = eqx.partition(operator, eqx.is_inexact_array)
     return eqx.combine(jax.tree.map(lambda x: x / scale, arrays), static)
 
 

@@ -213,12 +213,13 @@ def agreements() -> Iterator[tuple[str, Any, Callable[[], Poisson], tuple[int, .
         **dict.fromkeys(itertools.product(["red-black", "direct"], ["45 x 38 x 50"]), 1.0),
         ("multigrid", "40 x 40 x 40"): 1.0,
         ("multigrid", "odd ring 193 x 130"): 1.0,
-        ("multigrid", "31 x 26"): rising,
         ("multigrid", "even ring 64 x 40"): rising,
         ("red-black", "ring 192 x 131"): rising,
     }
     for (method, grid), diffusion in pairs.items():
         yield f"{method}, {grid}", METHODS[method], maker(grid, diffusion), GRIDS[grid][2]
+    holed = maker("31 x 26", rising, medium=lambda x, y: jnp.hypot(x - 0.4, y - 0.6) - 0.25)
+    yield "multigrid, 31 x 26, holed", METHODS["multigrid"], holed, GRIDS["31 x 26"][2]
 
 
 def main() -> None:
