@@ -8,11 +8,11 @@ the core's radius is a gradient through all of that, the solve too.
 import jax
 import jax.numpy as jnp
 
-from solvers import ConjugateGradient, Grid, Multigrid, Poisson, interface_flux, solve
+from solvers import ConjugateGradient, Grid, Jacobi, Poisson, interface_flux, solve
 
 jax.config.update("jax_enable_x64", True)
 SHEATH, OFF = 0.45, 0.1  # its radius, and how far the core is from the middle (0.5, 0.5)
-METHOD = ConjugateGradient(preconditioner=Multigrid(), rtol=1e-10)
+METHOD = ConjugateGradient(preconditioner=Jacobi(), rtol=1e-10)
 
 
 def capacitance(radius: jax.Array, n: int) -> jax.Array:
