@@ -240,6 +240,16 @@ def test_how_the_middle_of_a_cooled_ball_depends_on_its_radius() -> None:
     assert float(slope) == pytest.approx(0.33 / 2 + 1 / 4, rel=0.02)
 
 
+def test_insulating_cylinders_conduct_as_rayleigh_found() -> None:
+    """A square array (Perrins, McKenzie, McPhedran 1979); a body that insulates is no medium."""
+    grid, f = Grid((64, 64), boundary=sides("DD-NN")), np.pi * 0.3**2
+    problem = Poisson(grid, 0.0, medium=lambda x, y: -ball(0.3, 0.5)(x, y),
+                      boundary_values=lambda x, y: x)  # fmt: skip
+    through = boundary_flux(problem, solve(problem))[0][1]
+    inner = 1 + f - 0.305827 * f**4 / (1 - 1.402958 * f**8) - 0.013362 * f**8
+    assert float(grid.side(0).integral(through)) == pytest.approx(1 - 2 * f / inner, rel=1e-3)
+
+
 def test_pieces_that_nothing_holds_are_left_out_or_refused() -> None:
     """They may be there, as in images, but nothing may happen in them."""
     grid = Grid((20, 12), boundary=sides("DD-NN"))
