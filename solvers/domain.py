@@ -77,9 +77,24 @@ def within(
     """
     if level is None and medium is None:
         return whole
+    operator, loose = _within(whole, level, medium)
+    if operator.is_singular and not is_traced(loose) and np.any(np.asarray(loose)):
+        raise ValueError(
+            "medium: expected one piece, as there is no Dirichlet side, reaction, Robin condition "
+            "or interface that would hold u in each of several"
+        )
+    return operator
+
+
+@eqx.filter_jit
+def _within(
+    whole: EllipticOperator, level: jax.Array | None, medium: Medium | None
+) -> tuple[EllipticOperator, jax.Array]:
+    """The operator, and where a medium is in a piece that nothing holds."""
     grid, faces = whole.grid, faces_within(whole, medium)
     c = jnp.zeros(grid.shape, grid.dtype) if whole.reaction is None else whole.reaction
     is_within, filled, null = jnp.ones(grid.shape, bool), None, None
+    loose = jnp.zeros((), bool)
     if level is not None:
         c = c + interface_pull(grid, level, faces)
         is_within = level[grid.unknowns] > 0
@@ -88,15 +103,16 @@ def within(
         is_within = is_within & (medium.volume[grid.unknowns] > 0)
         if level is None and whole.is_singular:
             filled = null = is_within
-            _expect_one_piece(is_within & ~joined(grid, faces, _first(is_within)))
+            loose = is_within & ~joined(grid, faces, _first(is_within))
         else:
-            is_within = is_within & joined(grid, faces, is_within & (_pull(grid, faces, c) > 0))
+            loose = is_within & ~joined(grid, faces, is_within & (_pull(grid, faces, c) > 0))
+            is_within = is_within & ~loose
             faces = cut(grid, on_all_nodes(grid, is_within).astype(grid.dtype), faces)
             filled = is_within if level is None else is_within | (level[grid.unknowns] <= 0)
     own = _own(whole)
     if filled is not None:  # not to hold coarse nodes that stand for what is beside them
         own = jnp.where(filled, own, own * NEARLY_FREE)
-    return eqx.tree_at(
+    found = eqx.tree_at(
         lambda operator: (
             operator.conductances, operator.reaction, operator.filled, operator.null
         ),
@@ -104,6 +120,7 @@ def within(
         (faces, jnp.where(is_within, c, own), filled, null),
         is_leaf=lambda x: x is None,
     )  # fmt: skip
+    return found, loose
 
 
 def faces_within(whole: EllipticOperator, medium: Medium | None) -> tuple[jax.Array, ...]:
@@ -139,14 +156,6 @@ def refuse_loose(rows: jax.Array, is_medium: jax.Array, filled: jax.Array) -> No
             f"medium: {int(np.sum(np.asarray(is_wrong)))} nodes with a source or flux are in "
             "pieces that nothing holds, no Dirichlet side, reaction, Robin condition or "
             "interface, so that there is no solution; leave these pieces out of the medium"
-        )
-
-
-def _expect_one_piece(is_other: jax.Array) -> None:
-    if not is_traced(is_other) and np.any(np.asarray(is_other)):
-        raise ValueError(
-            "medium: expected one piece, as there is no Dirichlet side, reaction, Robin condition "
-            "or interface that would hold u in each of several"
         )
 
 
