@@ -15,9 +15,6 @@ from solvers.operators import EllipticOperator, with_outer
 from solvers.pieces import joined
 from solvers.sides import is_given, on_side, side_values
 
-# Of a pull that would be felt.
-NEARLY_FREE = 1e-6
-
 
 class Data(NamedTuple):
     """What is given all over the box, and per axis on its (low, high) sides."""
@@ -109,15 +106,12 @@ def _within(
             is_within = is_within & ~loose
             faces = cut(grid, on_all_nodes(grid, is_within).astype(grid.dtype), faces)
             filled = is_within if level is None else is_within | (level[grid.unknowns] <= 0)
-    own = _own(whole)
-    if filled is not None:  # not to hold coarse nodes that stand for what is beside them
-        own = jnp.where(filled, own, own * NEARLY_FREE)
     found = eqx.tree_at(
         lambda operator: (
             operator.conductances, operator.reaction, operator.filled, operator.null
         ),
         whole,
-        (faces, jnp.where(is_within, c, own), filled, null),
+        (faces, jnp.where(is_within, c, _own(whole)), filled, null),
         is_leaf=lambda x: x is None,
     )  # fmt: skip
     return found, loose

@@ -42,10 +42,11 @@ class Poisson(eqx.Module):
             function its slope, too. Data of nodes outside, but for a, do not matter.
         medium: ψ, for a domain with a surface where u is not known: the equation holds where ψ > 0,
             and a ∂u/∂n + αu = q on the surface, so that nothing goes through it by default. A level
-            set, met by second order; a mask of nodes, with surfaces half-way to the next; or
-            `Cells`, such as the voxels of an image, with surfaces around them. Beyond the surface u
-            is 0, but for nodes whose cells, half-way to the next nodes, it cuts.
-        surface_flux: q of the surface, outward. As `source`; a function is called at points of it.
+            set, met by second order as long as αh < a; a mask of nodes, with surfaces half-way to
+            the next; or `Cells`, such as the voxels of an image, with surfaces around them. Beyond
+            the surface u is 0, but for nodes whose cells, half-way to the next nodes, it cuts.
+        surface_flux: q of the surface, outward. As `source`; a function is called at points of the
+            surface of a level set, else at the nodes beside it.
         surface_robin: α ≥ 0 of the surface, likewise.
 
     Attributes:

@@ -99,7 +99,7 @@ class Solution(eqx.Module):
         Second order where u is smooth: central differences, one-sided ones of three nodes on the
         boundary. Where a jumps they are means of both sides' slopes; `flux` is right there, too.
         Beside the interface of a problem with `inside` they reach across it; beyond the surface of
-        a medium u is continued linearly.
+        a medium u is continued linearly, so that they are of first order beside it.
         """
         field = self._continued()
         return tuple(self.grid.derivative(field, axis) for axis in range(self.grid.ndim))

@@ -12,6 +12,7 @@ from solvers.compiler import HIGHEST
 from solvers.multigrid.axis import Axis
 from solvers.multigrid.blocks import Blocks, join, split
 from solvers.multigrid.level import Level
+from solvers.multigrid.stacked import unstack
 from solvers.multigrid.stencil import StencilLevel
 
 # Multiplications of a tensor solve that costs less than the levels it saves, its longest axis, and
@@ -114,8 +115,8 @@ class DenseSolve(eqx.Module):
         return split(u.reshape(flat.shape))
 
 
-def dense_solve(level: Level | StencilLevel, null: Blocks | None = None) -> DenseSolve:
-    """Invert a level of symmetric rows; of one with a `null` vector of 0s and 1s, pseudo-invert."""
+def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve:
+    """Invert a level of symmetric rows; of a singular one, the pseudo-inverse."""
     size = math.prod(level.shape)
     dtype = level.dtype
 
@@ -127,18 +128,29 @@ def dense_solve(level: Level | StencilLevel, null: Blocks | None = None) -> Dens
     # Diagonal 1, so that jumps of the coefficients do not spoil the factors.
     scale = 1 / jnp.sqrt(jnp.diagonal(matrix))
     scale = jnp.where(jnp.isfinite(scale), scale, 1)
-    if null is not None:
-        # Fix the mean by a multiple of nnᵀ: its inverse there does no harm.
-        n = join(null).reshape(-1)
+    if is_singular:
+        # Fix the mean by a multiple of nnᵀ, n constant: its inverse there does no harm.
+        n = _constant(level)
         n = n / jnp.sqrt(jnp.sum(n))
         matrix = matrix + jnp.max(jnp.diagonal(matrix)) * n[:, None] * n[None]
         scale = jnp.full_like(scale, 1 / jnp.sqrt(jnp.max(jnp.diagonal(matrix))))
     inverse = inverse_of(scale[:, None] * matrix * scale[None])
     inverse = scale[:, None] * inverse * scale[None]
-    if null is not None:
+    if is_singular:
         inverse = inverse - n[:, None] * jnp.sum(n[:, None] * inverse, 0)[None]
         inverse = inverse - jnp.sum(n[None] * inverse, 1)[:, None] * n[None]
     return DenseSolve(inverse)
+
+
+def _constant(level: Level | StencilLevel) -> jax.Array:
+    """1 where row sums are 0, and 0 at nodes without a medium; flat."""
+    if level.excess is None:
+        return jnp.ones(math.prod(level.shape), level.dtype)
+    if isinstance(level, StencilLevel):
+        excess = unstack(level.excess, level.layout)
+    else:
+        excess = level.excess
+    return jnp.where(join(excess) == 0, 1, 0).astype(level.dtype).reshape(-1)
 
 
 def inverse_of(matrix: jax.Array) -> jax.Array:

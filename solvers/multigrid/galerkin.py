@@ -38,14 +38,14 @@ class OperatorTransfer(eqx.Module):
 
     A dropped node is interpolated by its own equation, with the couplings summed along the axes on
     which it is in line with kept nodes: u_j = Σ_o s̄_o u_{j+o} / (Σ_o s̄_o + e), offsets o along the
-    other coarsened axes only, so that a coarse cell's edges come first and its middle last. Where
-    all s̄_o are 0, the neighbours have equal shares.
+    other coarsened axes only, so that a coarse cell's edges come first and its middle last.
 
     Attributes:
         coarsening: which nodes are kept.
         layout: of the stacked blocks.
         pairs: of dropped blocks and offsets, in the order of the sums.
         shares: s̄_o/(Σ s̄_o + e), one array of a block's shape for each pair.
+        filled: stacked, 0 at nodes that have no part in it, else 1; None for 1.
 
     Reference: Alcouffe, Brandt, Dendy, Painter 1981, "The multi-grid method for the diffusion
     equation with strongly discontinuous coefficients", SIAM J. Sci. Stat. Comput. 2, 430–454,
@@ -57,6 +57,12 @@ class OperatorTransfer(eqx.Module):
     layout: Layout = eqx.field(static=True)
     pairs: tuple[tuple[Parity, Offset], ...] = eqx.field(static=True)
     shares: jax.Array
+    filled: jax.Array | None = None
+
+    def on(self, filled: Blocks) -> "OperatorTransfer":
+        """The same for nodes that are filled, with 0 at all others."""
+        stacked = stack(filled, self.layout).astype(self.shares.dtype)
+        return eqx.tree_at(lambda own: own.filled, self, stacked, is_leaf=lambda x: x is None)
 
     def _tables(self) -> tuple[jax.Array, jax.Array]:
         """Windows of the targets and of the sources of every pair, shape (pairs, 1 + d)."""
@@ -74,7 +80,8 @@ class OperatorTransfer(eqx.Module):
             for p in layout.order
         }
         e = stack({p: kept.get(p, jnp.zeros(sizes[p], like.dtype)) for p in layout.order}, layout)
-        return unstack(by_parts(self._prolong, layout, e, self.shares), layout)
+        e = by_parts(self._prolong, layout, e, self.shares)
+        return unstack(e if self.filled is None else self.filled * e, layout)
 
     def _prolong(self, layout: Layout, e: jax.Array, shares: jax.Array) -> jax.Array:
         targets, sources = self._tables()
@@ -88,9 +95,11 @@ class OperatorTransfer(eqx.Module):
 
     def restrict(self, r: Blocks) -> Blocks:
         """Pᵀ r."""
-        stacked = by_parts(self._restrict, self.layout, stack(r, self.layout), self.shares)
+        stacked = stack(r, self.layout)
+        stacked = stacked if self.filled is None else self.filled * stacked
+        stacked = by_parts(self._restrict, self.layout, stacked, self.shares)
         blocks = unstack(stacked, self.layout)
-        return self.coarsening.sampled(blocks)
+        return self.coarsening.to_coarse({p: blocks[p] for p in self.coarsening.kept_blocks()})
 
     def _restrict(self, layout: Layout, r: jax.Array, shares: jax.Array) -> jax.Array:
         targets, sources = self._tables()
@@ -127,26 +136,9 @@ def operator_transfer(
             found = _without_cancellation(found)
         total = jnp.sum(found, 0) + excess[index]
         inverse = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
-        share = found * inverse[None]
-        # A node that is joined to others, but to none in line: at the tip of a medium.
-        is_tip = (jnp.sum(jnp.abs(found), 0) == 0) & (jnp.sum(jnp.abs(own), 0) > 0)
-        equal = jnp.asarray(_equal_shares(layout, parity, wanted), own.dtype)
-        shares.append(jnp.where(is_tip[None], equal, share))
+        shares.append(found * inverse[None])
         pairs += [(parity, offset) for offset in wanted]
     return OperatorTransfer(coarsening, layout, tuple(pairs), jnp.concatenate(shares))
-
-
-def _equal_shares(layout: Layout, parity: Parity, wanted: list[Offset]) -> np.ndarray:
-    """The mean of those neighbours of a block's nodes that there are, shape (wanted, *block)."""
-    ndim, found = len(layout.shape), []
-    for offset in wanted:
-        exists = np.ones((1,) * ndim)
-        for axis, (n, size) in enumerate(zip(layout.shape, layout.block, strict=True)):
-            j = 2 * np.arange(size) + parity[axis] + offset[axis]
-            there = layout.wraps[axis] | ((j >= 0) & (j < n))
-            exists = exists * there.reshape([-1 if d == axis else 1 for d in range(ndim)])
-        found.append(exists)
-    return np.stack(found) / np.maximum(np.sum(found, 0), 1)
 
 
 def _without_cancellation(couplings: jax.Array) -> jax.Array:

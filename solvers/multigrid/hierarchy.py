@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from solvers.multigrid.axis import Axis, finest_axis
-from solvers.multigrid.blocks import Blocks, split
+from solvers.multigrid.blocks import split
 from solvers.multigrid.coarsest import (
     DENSE_SIZE,
     coarsest_size,
@@ -24,10 +24,12 @@ from solvers.multigrid.transfer import (
     cubic_interpolation,
     linear_transfer,
 )
-from solvers.operators import EllipticOperator
+from solvers.operators import EllipticOperator, open_faces
 
 # Couplings this close to the largest count as strong: their axes are coarsened.
 STRONG = 0.75
+# Of the mean conductance: what stands for no medium in the coarse operators.
+TRACE = 1e-6
 
 
 class Hierarchy(eqx.Module):
@@ -129,22 +131,35 @@ def _constant(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axi
 
 
 def _varying(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axis, ...]) -> Any:
-    level: Level | StencilLevel = finest_level(operator)
-    levels, transfers, null = [], [], null_vector(operator)
-    has_null_rows = operator.is_singular and operator.null is None
+    finest, filled = finest_level(operator), operator.filled
+    level: Level | StencilLevel = finest if filled is None else finest_level(_padded(operator))
+    levels, transfers = [], []
     coarser = [*(stage.axes for stage in plan), coarsest][1:]
     for stage, below in zip(plan, coarser, strict=True):
         transfer = operator_transfer(level, stage.axes, stage.coarsened)
-        levels.append(level)
+        levels.append(level if levels else finest)
         transfers.append(transfer)
-        level = galerkin_level(level, transfer, below, is_singular=has_null_rows)
-        null = None if null is None else transfer.coarsening.sampled(null)
-    return tuple(levels), tuple(transfers), dense_solve(level, null)
+        level = galerkin_level(level, transfer, below, is_singular=operator.is_singular)
+    if not levels:
+        level = finest
+    elif filled is not None:
+        transfers[0] = transfers[0].on(split(filled))
+    return tuple(levels), tuple(transfers), dense_solve(level, is_singular=operator.is_singular)
 
 
-def null_vector(operator: EllipticOperator) -> Blocks | None:
-    """1 where constants are the null space, None for a regular operator."""
-    if not operator.is_singular:
-        return None
-    one = jnp.ones((), bool) if operator.null is None else operator.null
-    return split(jnp.broadcast_to(one.astype(operator.grid.dtype), operator.grid.shape))
+def _padded(operator: EllipticOperator) -> EllipticOperator:
+    """With a trace of a medium where there is none, that all coarse nodes have neighbours.
+
+    What is left out are the rows of nodes without a medium, which would hold the coarse nodes.
+    """
+
+    def padded(conductance: jax.Array, axis: int) -> jax.Array:
+        every = jnp.asarray(open_faces(operator.grid, axis), conductance.dtype)
+        shape = [-1 if d == axis else 1 for d in range(conductance.ndim)]
+        return conductance + TRACE * jnp.mean(conductance) * every.reshape(shape)
+
+    conductances = tuple(padded(c, axis) for axis, c in enumerate(operator.conductances))
+    reaction = jnp.where(jnp.asarray(operator.filled), jnp.asarray(operator.reaction), 0)
+    return eqx.tree_at(
+        lambda own: (own.conductances, own.reaction), operator, (conductances, reaction)
+    )

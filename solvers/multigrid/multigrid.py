@@ -90,7 +90,8 @@ class Multigrid(AbstractIteration):
     `error_fraction` the estimates `algebraic_error` and `discretization_error`.
 
     Raises:
-        ValueError: for an operator that is not an `EllipticOperator`, or arguments out of range.
+        ValueError: for an operator that is not an `EllipticOperator`, or arguments out of range, or
+            an `error_fraction` for a problem with a medium.
 
     Cost: a V-cycle is (pre + post + 1)/(1 − 2⁻ᵈ) sweeps, and one residual.
 
@@ -162,6 +163,11 @@ class Multigrid(AbstractIteration):
         if not isinstance(operator, EllipticOperator):
             raise ValueError(
                 "operator: Multigrid needs an EllipticOperator; ConjugateGradient takes any"
+            )
+        if self.error_fraction is not None and operator.filled is not None:
+            raise ValueError(
+                "error_fraction: the discretization error is estimated from differences that would "
+                "reach across the surface of a medium; leave it out, or take full=True alone"
             )
         dtype = operator.grid.dtype
         precision = np.dtype(np.float32 if self.precision is None else self.precision)

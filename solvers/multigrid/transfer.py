@@ -59,10 +59,6 @@ class Coarsening(eqx.Module):
                 coarse[self._moved(parity, inner)] = part
         return dict(sorted(coarse.items()))
 
-    def sampled(self, u: Blocks) -> Blocks:
-        """What a grid function of the finer level is at the kept nodes."""
-        return self.to_coarse({parity: u[parity] for parity in self.kept_blocks()})
-
     def _moved(self, parity: Parity, source: Parity) -> Parity:
         return tuple(source[d] if d in self.axes else p for d, p in enumerate(parity))
 
