@@ -144,13 +144,13 @@ def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve
 
 def _constant(level: Level | StencilLevel) -> jax.Array:
     """1 where row sums are 0, and 0 at nodes without a medium; flat."""
-    if level.excess is None:
-        return jnp.ones(math.prod(level.shape), level.dtype)
     if isinstance(level, StencilLevel):
-        excess = unstack(level.excess, level.layout)
+        excess = join(unstack(level.excess, level.layout))
+    elif level.excess is not None:
+        excess = join(level.excess)
     else:
-        excess = level.excess
-    return jnp.where(join(excess) == 0, 1, 0).astype(level.dtype).reshape(-1)
+        excess = jnp.zeros(level.shape, level.dtype)
+    return jnp.where(excess == 0, 1, 0).astype(level.dtype).reshape(-1)
 
 
 def inverse_of(matrix: jax.Array) -> jax.Array:
