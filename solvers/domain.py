@@ -10,7 +10,7 @@ import numpy as np
 from solvers.arguments import is_traced
 from solvers.grid import Boundary, Grid
 from solvers.interface import cut, interface_pull
-from solvers.medium import Medium, on_all_nodes, on_surface
+from solvers.medium import Medium, on_surface
 from solvers.operators import EllipticOperator, with_outer
 from solvers.pieces import joined
 from solvers.sides import is_given, on_side, side_values
@@ -31,9 +31,9 @@ def in_medium(grid: Grid, medium: Medium, data: Data, flux: Any, robin: Any) -> 
 
     Args:
         grid: where.
-        medium: in it.
-        data: given in the medium and on the sides of the box,
-        flux, robin: q and α, and on the surface.
+        medium: what fills a part.
+        data: given in the medium and on the sides of the box.
+        flux, robin: q and α of the surface.
     """
     q, alpha = on_surface(grid, medium, data.diffusion, flux, robin)
 
@@ -104,7 +104,7 @@ def _within(
         else:
             loose = is_within & ~joined(grid, faces, is_within & (_pull(grid, faces, c) > 0))
             is_within = is_within & ~loose
-            faces = cut(grid, on_all_nodes(grid, is_within).astype(grid.dtype), faces)
+            faces = cut(grid, grid.on_all_nodes(is_within, True).astype(grid.dtype), faces)
             filled = is_within if level is None else is_within | (level[grid.unknowns] <= 0)
     found = eqx.tree_at(
         lambda operator: (
@@ -138,7 +138,7 @@ def extent(
     is_given = None if level is None else level[grid.unknowns] <= 0
     if medium is None or filled is None:
         return None, is_given
-    share = jnp.where(on_all_nodes(grid, filled), medium.volume, 0)
+    share = jnp.where(grid.on_all_nodes(filled, True), medium.volume, 0)
     return share, ~filled if is_given is None else ~filled | is_given
 
 

@@ -302,6 +302,11 @@ class Grid(eqx.Module):
             values = (before + after) / jnp.asarray(count.reshape(shape), self.dtype)
         return values
 
+    def on_all_nodes(self, u: jax.Array, given: Any) -> jax.Array:
+        """Values at the unknowns, with one number where u is given: `shape` to `full_shape`."""
+        pairs = zip(self.unknowns, self.full_shape, strict=True)
+        return jnp.pad(u, [(s.start, n - s.stop) for s, n in pairs], constant_values=given)
+
     def restrict(self, name: str, u: Any) -> jax.Array:
         """Read `u`, given at the unknowns or on all nodes, at the unknowns: shape `shape`.
 

@@ -80,11 +80,7 @@ def crossings(
         yield Crossing(axis, end, share, jnp.where(is_cut, a * wide / share, 0))
 
 
-def cut(
-    grid: Grid,
-    level: jax.Array,
-    conductances: tuple[jax.Array, ...],
-) -> tuple[jax.Array, ...]:
+def cut(grid: Grid, level: jax.Array, conductances: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """Conductances of the operator on the domain: nothing joins it to nodes outside."""
     kept = []
     for axis, conductance in enumerate(conductances):

@@ -96,7 +96,7 @@ def continued(grid: Grid, field: jax.Array, filled: jax.Array) -> jax.Array:
     Args:
         filled: at the unknowns; all other nodes are.
     """
-    is_known = on_all_nodes(grid, filled)
+    is_known = grid.on_all_nodes(filled, True)
     for _ in range(2):
         guesses = {1: [], 2: []}  # by how many nodes in line are known
         for axis, way in itertools.product(range(grid.ndim), (-1, 1)):
@@ -116,13 +116,6 @@ def _mean(guesses: list[tuple[jax.Array, jax.Array]]) -> tuple[jax.Array, jax.Ar
     total = sum(jnp.where(there, value, 0) for value, there in guesses)
     count = sum(there.astype(value.dtype) for value, there in guesses)
     return _ratio(jnp.asarray(total), count), jnp.asarray(count) > 0
-
-
-def on_all_nodes(grid: Grid, condition: jax.Array) -> jax.Array:
-    """A condition on the unknowns on all nodes; it holds on Dirichlet sides."""
-    pairs = zip(grid.unknowns, grid.full_shape, strict=True)
-    widths = [(unknown.start, n - unknown.stop) for unknown, n in pairs]
-    return jnp.pad(condition, widths, constant_values=True)
 
 
 def _shifted(grid: Grid, values: jax.Array, axis: int, step: int) -> jax.Array:
@@ -158,7 +151,7 @@ def _of_cells(grid: Grid, level: jax.Array) -> Medium:
         before, after = _around_nodes(grid, axis, full, (low, high))
         area = area + grid.around(jnp.abs(after - before), others) / grid.spacing[axis]
     volume = grid.around(full, range(grid.ndim))
-    return _joined(grid, _staircase(volume, faces, sides, area))
+    return _trimmed(grid, _staircase(volume, faces, sides, area))
 
 
 def _staircase(volume: jax.Array, faces: list[Any], sides: list[Any], area: jax.Array) -> Medium:
@@ -181,7 +174,7 @@ def _of_nodes(grid: Grid, level: jax.Array) -> Medium:
         sides.append(tuple(jax.lax.slice_in_dim(ring, j, j + 1, axis=axis) for j in (0, n)))
         before, after = _around_nodes(grid, axis, faces[axis], sides[axis])
         area = area + (2 * full - before - after) / _widths(grid, axis)
-    return _joined(grid, _staircase(full, faces, sides, area))
+    return _trimmed(grid, _staircase(full, faces, sides, area))
 
 
 @eqx.filter_jit
@@ -207,10 +200,10 @@ def _of_level(grid: Grid, level: jax.Array) -> Medium:
     distance = jnp.clip(_ratio(level, steepness), -reach, reach)
     volume = _shares(corners, list(range(grid.ndim)))
     found = Medium(volume, tuple(faces), tuple(sides), _length(missing), distance, normal)
-    return _joined(grid, found)
+    return _trimmed(grid, found)
 
 
-def _joined(grid: Grid, medium: Medium) -> Medium:
+def _trimmed(grid: Grid, medium: Medium) -> Medium:
     """The same without what nothing joins to the rest; sides as arrays without their axis."""
     faces = tuple(jnp.where(share < SLIVER, 0, share) for share in medium.faces)
     is_joined = jnp.zeros(grid.full_shape, bool)

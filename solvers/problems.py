@@ -133,9 +133,7 @@ class Poisson(eqx.Module):
             raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
         u = self.grid.floating(u)
         u = u if self.is_outside is None else jnp.where(self.is_outside, 0, u)
-        pairs = zip(self.grid.unknowns, self.grid.full_shape, strict=True)
-        inner = jnp.pad(u, [(s.start, n - s.stop) for s, n in pairs])
-        return self.boundary_field.astype(u.dtype) + inner
+        return self.boundary_field.astype(u.dtype) + self.grid.on_all_nodes(u, 0)
 
     def boundary_extension(self) -> jax.Array:
         """Extend the boundary values to all nodes: a guess that meets them, `grid.full_shape`.
@@ -174,6 +172,16 @@ class Poisson(eqx.Module):
             return jnp.zeros((), b.dtype)
         share = jnp.ones(grid.full_shape, b.dtype) if self.share is None else self.share
         return jnp.sum(b) * grid.cell_volume / grid.integral(share)
+
+    def balances(self) -> jax.Array:
+        """Whether data are those of a solution: of a singular problem, up to the grid's O(h²)."""
+        grid, b = self.grid, self.rhs
+        if not self.operator.is_singular:
+            return jnp.ones((), bool)
+        box = zip(grid.spacing, grid.lower, grid.upper, strict=True)
+        order = 10 * sum((h / (high - low)) ** 2 for h, low, high in box)
+        share = max(min(order, 0.5), 100 * float(jnp.finfo(b.dtype).eps))
+        return ~(jnp.abs(jnp.sum(b)) > share * jnp.sum(jnp.abs(b)))
 
     def balanced(self) -> jax.Array:
         """b, of a singular problem less what keeps it from having a solution."""

@@ -210,7 +210,7 @@ def solve(
     expect("method", method, lx.AbstractLinearSolver, "a solver such as Jacobi()")
     guess = initial_guess(problem, method, initial)
     options = {} if guess is None else {"y0": guess}
-    excess, balances = _balance(problem)
+    excess, balances = problem.mean_source(), problem.balances()
     if not is_traced(balances) and not bool(balances):
         raise ValueError(
             f"source: the mean of source and flux is {float(excess):.3g}, but without a Dirichlet "
@@ -338,19 +338,6 @@ def _steps_of_gradients(operator: EllipticOperator) -> float:
     stiff = [(c / n**2, Boundary.DIRICHLET in sides) for c, n, sides in axes]
     least = sum(value for value, is_held in stiff if is_held) or min(value for value, _ in stiff)
     return (sum(operator.coupling) / least) ** 0.5
-
-
-def _balance(problem: Poisson) -> tuple[jax.Array, jax.Array]:
-    """Mean of the source that has to go, and whether it is as small as it should be."""
-    operator, b = problem.operator, problem.rhs
-    if not operator.is_singular:
-        return jnp.zeros((), b.dtype), jnp.ones((), bool)
-    grid = operator.grid
-    box = zip(grid.spacing, grid.lower, grid.upper, strict=True)
-    order = 10 * sum((h / (high - low)) ** 2 for h, low, high in box)
-    share = max(min(order, 0.5), 100 * float(jnp.finfo(b.dtype).eps))
-    excess = problem.mean_source()
-    return excess, ~(jnp.abs(jnp.sum(b)) > share * jnp.sum(jnp.abs(b)))
 
 
 def _assemble(

@@ -44,6 +44,22 @@ def blobs(seed: int) -> Level:
     return level
 
 
+def smooth(varies: bool) -> tuple[Level, Level, Level]:
+    """u = eˣ sin 2y, a, and −∇·(a∇u)."""
+
+    def u(*x: jax.Array) -> jax.Array:
+        return jnp.exp(x[0]) * jnp.sin(2 * x[1])
+
+    def a(*x: jax.Array) -> jax.Array:
+        return 1 + x[0] * x[1] if varies else jnp.ones_like(x[0])
+
+    def source(*x: jax.Array) -> jax.Array:
+        rise = x[1] * u(*x) + 2 * x[0] * jnp.exp(x[0]) * jnp.cos(2 * x[1])  # ∇a·∇u
+        return 3 * a(*x) * u(*x) - (rise if varies else 0)
+
+    return u, a, source
+
+
 def dense(problem: Poisson) -> np.ndarray:
     matrix = problem.operator.as_matrix()
     return np.linalg.solve(matrix, np.ravel(problem.rhs)).reshape(problem.grid.shape)
@@ -79,16 +95,7 @@ def test_a_linear_solution_is_exact_on_any_domain(names: str, seed: int) -> None
 @pytest.mark.parametrize("inside", [ball(0.4), lambda *x: -ball(0.3)(*x)])
 @pytest.mark.parametrize(("ndim", "varies"), [(2, False), (2, True), (3, False)])
 def test_curved_interfaces_are_met_by_second_order(inside: Level, ndim: int, varies: bool) -> None:
-    def u(*x: jax.Array) -> jax.Array:
-        return jnp.exp(x[0]) * jnp.sin(2 * x[1])
-
-    def a(*x: jax.Array) -> jax.Array:
-        return 1 + x[0] * x[1] if varies else jnp.ones_like(x[0])
-
-    def source(*x: jax.Array) -> jax.Array:
-        rise = x[1] * u(*x) + 2 * x[0] * jnp.exp(x[0]) * jnp.cos(2 * x[1])  # ∇a·∇u
-        return 3 * a(*x) * u(*x) - (rise if varies else 0)
-
+    u, a, source = smooth(varies)
     errors = []
     for n in (16, 32) if ndim == 3 else (32, 64):
         grid = Grid((n,) * ndim)

@@ -29,7 +29,7 @@ from solvers import (
 )
 from solvers.medium import medium_on
 from tests.solvers.cases import sides
-from tests.solvers.test_interface import Level, ball, blobs, dense
+from tests.solvers.test_interface import Level, ball, blobs, dense, smooth
 
 N = Boundary.NEUMANN
 
@@ -87,16 +87,7 @@ def test_curved_surfaces_are_met_by_second_order(
     ndim: int, medium: Level, varies: bool, alpha: float
 ) -> None:
     outward = 1 if medium is not hole else -1
-
-    def u(*x: jax.Array) -> jax.Array:
-        return jnp.exp(x[0]) * jnp.sin(2 * x[1])
-
-    def a(*x: jax.Array) -> jax.Array:
-        return 1 + x[0] * x[1] if varies else jnp.ones_like(x[0])
-
-    def source(*x: jax.Array) -> jax.Array:
-        rise = x[1] * u(*x) + 2 * x[0] * jnp.exp(x[0]) * jnp.cos(2 * x[1])  # ∇a·∇u
-        return 3 * a(*x) * u(*x) - (rise if varies else 0) + u(*x)
+    u, a, source = smooth(varies)
 
     def q(*x: jax.Array) -> jax.Array:
         r = jnp.sqrt(sum((c - 0.49) ** 2 for c in x))
@@ -107,8 +98,8 @@ def test_curved_surfaces_are_met_by_second_order(
     for n in (16, 32) if ndim == 3 else (32, 64):
         grid = Grid((n,) * ndim)
         problem = Poisson(
-            grid, source, diffusion=a, reaction=1.0, medium=medium, surface_flux=q,
-            surface_robin=alpha, boundary_values=u if medium is hole else 0.0,
+            grid, lambda *x: source(*x) + u(*x), diffusion=a, reaction=1.0, medium=medium,
+            surface_flux=q, surface_robin=alpha, boundary_values=u if medium is hole else 0.0,
         )  # fmt: skip
         error = solve(problem, ConjugateGradient(rtol=1e-10)).field - u(*grid.coordinates())
         errors.append(float(abs(jnp.where(medium(*grid.coordinates()) > 0, error, 0)).max()))
