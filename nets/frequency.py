@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nets.filtering import checked_samples, checked_variances, filtered, filtered_power
-from solvers.arguments import is_traced, refuse
+from solvers.arguments import checked, is_traced
 
 
 def low_frequency_part(x: Any, y: Any, variance: Any) -> jax.Array:
@@ -237,8 +237,8 @@ def _by_inverse_variance(variances: Any, ratios: Any) -> tuple[jax.Array, jax.Ar
             f"variances, ratios: expected two lists of one length, at least 2, got shapes "
             f"{deltas.shape} and {values.shape}"
         )
-    refuse("ratios", values, np.isnan, "finite numbers")
+    values = checked("ratios", values, "finite numbers")
     order = jnp.argsort(-deltas)
     s = 1 / deltas[order]
-    refuse("variances", jnp.diff(s), lambda gaps: gaps <= 0, "no two equal, gaps of 1/δ above 0")
+    checked("variances", jnp.diff(s), "no two equal, gaps of 1/δ above 0", lambda gaps: gaps <= 0)
     return s, values[order]

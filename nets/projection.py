@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nets.filtering import checked_samples
-from solvers.arguments import refuse
+from solvers.arguments import checked
 from solvers.compiler import HIGHEST
 
 
@@ -35,9 +34,8 @@ def principal_direction(x: Any) -> jax.Array:
         [0.6 0.8]
     """
     (points,) = checked_samples(x)
-    refuse(
-        "x", jnp.max(jnp.ptp(points, 0)), lambda extent: extent <= 0, "points that differ, extent"
-    )
+    extent = jnp.max(jnp.ptp(points, 0))
+    checked("x", extent, "points that differ, extent", lambda extent: extent <= 0)
     return _principal_direction(points)
 
 
@@ -81,8 +79,8 @@ def nonuniform_dft(positions: Any, y: Any, frequencies: Any) -> jax.Array:
     wanted = jnp.asarray(frequencies)
     if wanted.ndim != 1 or wanted.size == 0:
         raise ValueError(f"frequencies: expected a list of numbers, got shape {wanted.shape}")
-    refuse("positions", line, np.isnan, "finite numbers")
-    refuse("frequencies", wanted, np.isnan, "finite numbers")
+    line = checked("positions", line, "finite numbers")
+    wanted = checked("frequencies", wanted, "finite numbers")
     points, values = checked_samples(line[:, None], y=y)
     return _nonuniform_dft(points[:, 0], values, wanted.astype(values.dtype))
 

@@ -11,7 +11,7 @@ from nets.ansatz import ansatz_at, cast
 from nets.boundaries import BoundaryTreatment, HardBoundary, boundary_function, locate
 from nets.energies import NodalEnergy, PointEnergy, RitzEnergy
 from nets.quadrature import GaussLegendre, GridEnergy, Quadrature, node_points
-from solvers.arguments import as_real, refuse
+from solvers.arguments import as_real, checked
 from solvers.grid import Boundary, Cells, Grid
 from solvers.problems import Poisson
 
@@ -177,7 +177,7 @@ def _sample(
             f"{name}: {type(quadrature).__name__} needs a number or a callable, got values of "
             "nodes or cells; train with quadrature=GridEnergy()"
         )
-    refuse(name, values, lambda x: False, "finite values at the points of the quadrature")
+    checked(name, values, "finite values at the points of the quadrature")
     return np.broadcast_to(np.asarray(values, np.float64).reshape(-1), (len(points),))
 
 

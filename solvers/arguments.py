@@ -46,9 +46,7 @@ def as_number(name: str, value: Any, bad: Callable[[Any], Any], expected: str) -
     Raises:
         ValueError: naming `name`, if it is not one number, or known and `bad` or not finite.
     """
-    number = as_real(name, value, float, ((),))
-    refuse(name, number, bad, expected)
-    return number
+    return checked(name, as_real(name, value, float, ((),)), expected, bad)
 
 
 def as_count(name: str, value: Any) -> int:
@@ -58,16 +56,23 @@ def as_count(name: str, value: Any) -> int:
     return int(value)
 
 
-def refuse(name: str, array: jax.Array, bad: Callable[[np.ndarray], Any], expected: str) -> None:
-    """Raise a `ValueError` if any concrete entry of `array` is `bad`; tracers pass unseen."""
+def checked(
+    name: str, array: jax.Array, expected: str, bad: Callable[[Any], Any] = lambda x: False
+) -> jax.Array:
+    """Give `array`, with NaN where a traced entry is `bad` or not finite, so that a solve fails.
+
+    Raises:
+        ValueError: naming `name` and the first such entry, where it is known.
+    """
     if is_traced(array):
-        return
+        return jnp.where(bad(array) | ~jnp.isfinite(array), jnp.nan, array)
     values = np.asarray(array)
     wrong = np.asarray(bad(values)) | ~np.isfinite(values)
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0]) if values.ndim else ()
         where = f" at index {place}" if place else ""
         raise ValueError(f"{name}: expected {expected}, got {values[place]}{where}")
+    return array
 
 
 def expect(name: str, value: Any, kinds: Any, expected: str) -> None:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from solvers.arguments import as_count, refuse
+from solvers.arguments import as_count, checked
 from solvers.compiler import HIGHEST
 from solvers.iteration import (
     AbstractIteration,
@@ -79,8 +79,7 @@ class Deflated(AbstractIteration):
                 "ConjugateGradient takes a Deflated one as its preconditioner"
             )
         self.method = method
-        self.vectors = jnp.asarray(vectors)
-        refuse("vectors", self.vectors, lambda x: False, "finite values")
+        self.vectors = checked("vectors", jnp.asarray(vectors), "finite values")
         self.every = jnp.asarray(as_count("every", every), jnp.int32)
         self.check_every = as_count("check_every", check_every)
 

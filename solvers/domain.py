@@ -11,7 +11,7 @@ from solvers.arguments import is_traced
 from solvers.grid import Boundary, Grid
 from solvers.interface import cut, interface_pull
 from solvers.medium import Medium, on_surface
-from solvers.operators import EllipticOperator, with_outer
+from solvers.operators import EllipticOperator, checked_reaction, with_outer
 from solvers.pieces import joined
 from solvers.sides import is_given, on_side, side_values
 
@@ -38,7 +38,7 @@ def in_medium(grid: Grid, medium: Medium, data: Data, flux: Any, robin: Any) -> 
     q, alpha = on_surface(grid, medium, data.diffusion, flux, robin)
 
     def in_cells(name: str, given: Any) -> jax.Array:
-        return jnp.where(medium.volume > 0, medium.volume * grid.sample(name, given), 0)
+        return jnp.where(medium.volume > 0, grid.sample(name, given), 0)
 
     def on_sides(name: str, pairs: tuple[tuple[Any, Any], ...], *, signed: bool) -> Any:
         def part(axis: int, end: int) -> Any:
@@ -51,10 +51,11 @@ def in_medium(grid: Grid, medium: Medium, data: Data, flux: Any, robin: Any) -> 
         return tuple((part(axis, 0), part(axis, 1)) for axis in range(grid.ndim))
 
     is_free = not is_given(data.reaction) and not is_given(robin)
+    c = in_cells("reaction", data.reaction)
     return Data(
-        source=in_cells("source", data.source) + q,
+        source=medium.volume * in_cells("source", data.source) + q,
         diffusion=data.diffusion,
-        reaction=0.0 if is_free else in_cells("reaction", data.reaction) + alpha,
+        reaction=0.0 if is_free else medium.volume * checked_reaction(c) + alpha,
         flux=on_sides("flux", data.flux, signed=True),
         robin=on_sides("robin", data.robin, signed=False),
     )
@@ -70,12 +71,15 @@ def within(
     c = Σ a/Lᵢ², L the box's lengths; so have pieces of the medium where nothing holds u.
 
     Raises:
-        ValueError: if nothing holds u anywhere, and the medium is in several pieces.
+        ValueError: if the domain is empty, or nothing holds u anywhere and the medium is in several
+            pieces. Of one that is traced, the operator is NaN then.
     """
     if level is None and medium is None:
         return whole
-    operator, loose = _within(whole, level, medium)
-    if operator.is_singular and not is_traced(loose) and np.any(np.asarray(loose)):
+    operator, is_empty, is_loose = _within(whole, level, medium)
+    if not is_traced(is_empty) and bool(is_empty):
+        raise ValueError("inside, medium: expected a place where both are positive, got none")
+    if not is_traced(is_loose) and bool(is_loose):
         raise ValueError(
             "medium: expected one piece, as there is no Dirichlet side, reaction, Robin condition "
             "or interface that would hold u in each of several"
@@ -86,35 +90,38 @@ def within(
 @eqx.filter_jit
 def _within(
     whole: EllipticOperator, level: jax.Array | None, medium: Medium | None
-) -> tuple[EllipticOperator, jax.Array]:
-    """The operator, and where a medium is in a piece that nothing holds."""
+) -> tuple[EllipticOperator, jax.Array, jax.Array]:
+    """The operator, whether the domain is empty, and whether a singular one is in pieces."""
     grid, faces = whole.grid, faces_within(whole, medium)
     c = jnp.zeros(grid.shape, grid.dtype) if whole.reaction is None else whole.reaction
     is_within, filled, null = jnp.ones(grid.shape, bool), None, None
-    loose = jnp.zeros((), bool)
+    is_loose = jnp.zeros((), bool)
     if level is not None:
         c = c + interface_pull(grid, level, faces)
         is_within = level[grid.unknowns] > 0
         faces = cut(grid, level, faces)
     if medium is not None:
         is_within = is_within & (medium.volume[grid.unknowns] > 0)
+    is_empty = ~is_within.any()
+    if medium is not None:
         if level is None and whole.is_singular:
             filled = null = is_within
-            loose = is_within & ~joined(grid, faces, _first(is_within))
+            is_loose = jnp.any(is_within & ~joined(grid, faces, _first(is_within)))
         else:
-            loose = is_within & ~joined(grid, faces, is_within & (_pull(grid, faces, c) > 0))
-            is_within = is_within & ~loose
+            is_held = ~(_pull(grid, faces, c) <= 0)  # NaN stays where a solve meets it
+            is_within = is_within & joined(grid, faces, is_within & is_held)
             faces = cut(grid, grid.on_all_nodes(is_within, True).astype(grid.dtype), faces)
             filled = is_within if level is None else is_within | (level[grid.unknowns] <= 0)
+    c = jnp.where(is_within, c, _own(whole))
     found = eqx.tree_at(
         lambda operator: (
             operator.conductances, operator.reaction, operator.filled, operator.null
         ),
         whole,
-        (faces, jnp.where(is_within, c, _own(whole)), filled, null),
+        (faces, jnp.where(is_empty | is_loose, jnp.nan, c), filled, null),
         is_leaf=lambda x: x is None,
     )  # fmt: skip
-    return found, loose
+    return found, is_empty, is_loose
 
 
 def faces_within(whole: EllipticOperator, medium: Medium | None) -> tuple[jax.Array, ...]:
@@ -142,8 +149,12 @@ def extent(
     return share, ~filled if is_given is None else ~filled | is_given
 
 
-def refuse_loose(rows: jax.Array, is_medium: jax.Array, filled: jax.Array) -> None:
-    """Raise for data where a medium is and nothing holds u."""
+def data_where_loose(rows: jax.Array, is_medium: jax.Array, filled: jax.Array) -> jax.Array:
+    """Whether data are where a medium is and nothing holds u.
+
+    Raises:
+        ValueError: if they are known to be.
+    """
     is_wrong = is_medium & ~filled & (rows != 0)
     if not is_traced(is_wrong) and np.any(np.asarray(is_wrong)):
         raise ValueError(
@@ -151,6 +162,7 @@ def refuse_loose(rows: jax.Array, is_medium: jax.Array, filled: jax.Array) -> No
             "pieces that nothing holds, no Dirichlet side, reaction, Robin condition or "
             "interface, so that there is no solution; leave these pieces out of the medium"
         )
+    return is_wrong
 
 
 def _own(whole: EllipticOperator) -> jax.Array:

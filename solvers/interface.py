@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import is_traced, refuse
+from solvers.arguments import checked, is_traced
 from solvers.grid import Boundary, Grid
 
 # Of a spacing: a node nearer to the interface counts as this far from it, so that its row is not
@@ -43,11 +43,10 @@ def level_on(grid: Grid, inside: Any) -> jax.Array | None:
     """
     if inside is None:
         return None
-    level = sample_level(grid, "inside", inside)
-    refuse("inside", level, lambda x: False, "finite values")
+    level = checked_level("inside", sample_level(grid, "inside", inside))
     if is_traced(level):
         return level
-    if not np.any(np.asarray(level[grid.unknowns]) > 0):
+    if not np.any(np.asarray(level)[grid.unknowns] > 0):
         raise ValueError("inside: expected positive values where the equation holds, got none")
     return None if np.all(np.asarray(level) > 0) else level
 
@@ -57,6 +56,16 @@ def sample_level(grid: Grid, name: str, given: Any) -> jax.Array:
     values = given(*grid.coordinates()) if callable(given) else given
     values = jnp.asarray(values, grid.dtype) if is_mask(values) else values
     return jnp.broadcast_to(grid.sample(name, values), grid.full_shape)
+
+
+def checked_level(name: str, level: jax.Array) -> jax.Array:
+    """Give φ, negative everywhere if it is traced and not finite: to comparisons NaN is outside.
+
+    Raises:
+        ValueError: if it is known and not finite.
+    """
+    level = checked(name, level, "finite values")
+    return jnp.where(jnp.isnan(level).any(), -1, level) if is_traced(level) else level
 
 
 def is_mask(values: Any) -> bool:

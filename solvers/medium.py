@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import is_traced, refuse
+from solvers.arguments import checked, is_traced
 from solvers.grid import Cells, Grid
-from solvers.interface import is_mask, sample_level
+from solvers.interface import checked_level, is_mask, sample_level
 
 # Shares of a face below this are none, so that no row is made of rounding errors.
 SLIVER = 1e-6
@@ -60,11 +60,12 @@ def medium_on(grid: Grid, given: Any) -> Medium | None:
         values = given(*grid.coordinates()) if callable(given) else given
         level = sample_level(grid, "medium", values)
         read = _of_nodes if is_mask(values) else _of_level
-    refuse("medium", level, lambda x: False, "finite values")
+    level = checked_level("medium", level)
     if not is_traced(level) and np.all(np.asarray(level) > 0):
         return None
     medium = read(grid, level)
-    if not is_traced(level) and not np.any(np.asarray(medium.volume[grid.unknowns]) > 0):
+    volume = medium.volume
+    if not is_traced(volume) and not np.any(np.asarray(volume)[grid.unknowns] > 0):
         raise ValueError("medium: expected positive values where the equation holds, got none")
     return medium
 
@@ -134,8 +135,7 @@ def _values(name: str, grid: Grid, medium: Medium, given: Any, *, signed: bool) 
         given = given(*(x + medium.distance * n for x, n in ways))
     values = jnp.where(medium.area > 0, grid.sample(name, given), 0)
     wanted = "finite values" if signed else "finite numbers that are not negative"
-    refuse(name, values, lambda x: (x < 0) & (not signed), f"{wanted} on the surface")
-    return values
+    return checked(name, values, f"{wanted} on the surface", lambda x: (x < 0) & (not signed))
 
 
 def _of_cells(grid: Grid, level: jax.Array) -> Medium:

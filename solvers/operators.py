@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.arguments import expect, is_traced, refuse
+from solvers.arguments import checked, expect, is_traced
 from solvers.grid import Boundary, Cells, Grid
 from solvers.sides import add_on_sides, is_given, is_nonzero, on_side, side_pairs
 
@@ -48,7 +48,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
             count by their geometric means, traced ones as isotropic.
 
     Raises:
-        ValueError: if a ≤ 0, c < 0, α < 0, or a coefficient has the wrong shape.
+        ValueError: if a coefficient has the wrong shape, or is known and a ≤ 0, c < 0 or α < 0;
+            traced ones count as NaN there.
 
     Cost: one read of u and of each coefficient array, one write.
 
@@ -267,7 +268,8 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array | Cells, 
     def read(a: Any) -> jax.Array | Cells:
         name, is_cells = "diffusion", isinstance(a, Cells)
         values = grid.cells(name, a) if is_cells else grid.sample(name, a)
-        refuse(name, values, lambda x: x <= 0, "a positive finite number (the problem is elliptic)")
+        wanted = "a positive finite number (the problem is elliptic)"
+        values = checked(name, values, wanted, lambda x: x <= 0)
         return Cells(values) if is_cells else values
 
     if not isinstance(diffusion, Sequence):
@@ -315,12 +317,16 @@ def _between_nodes(grid: Grid, axis: int, a: jax.Array) -> jax.Array:
 
 
 def _reaction(grid: Grid, reaction: Any) -> jax.Array | None:
-    c = grid.sample("reaction", reaction)
-    wanted = "a finite number that is not negative (c < 0 is Helmholtz)"
-    refuse("reaction", c, lambda x: x < 0, wanted)
+    c = checked_reaction(grid.sample("reaction", reaction))
     if not is_traced(c) and not np.asarray(c).any():
         return None
     return c if c.ndim == 0 else c[grid.unknowns]
+
+
+def checked_reaction(c: jax.Array) -> jax.Array:
+    """Give c ≥ 0, as `checked` does."""
+    wanted = "a finite number that is not negative (c < 0 is Helmholtz)"
+    return checked("reaction", c, wanted, lambda x: x < 0)
 
 
 def _with_robin(grid: Grid, c: jax.Array | None, robin: Any) -> jax.Array | None:

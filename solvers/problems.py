@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import is_traced, refuse
-from solvers.domain import Data, extent, faces_within, in_medium, refuse_loose, within
+from solvers.arguments import checked, is_traced
+from solvers.domain import Data, data_where_loose, extent, faces_within, in_medium, within
 from solvers.grid import Boundary, Grid
 from solvers.interface import interface_load, level_on
 from solvers.medium import Medium, medium_on
@@ -63,8 +63,8 @@ class Poisson(eqx.Module):
             Neumann.
 
     Raises:
-        ValueError: for shapes, signs, or concrete values that are not finite; traced values are
-            only met by the solver, which gives a status.
+        ValueError: for shapes, and for known values of the wrong sign or that are not finite, or
+            domains that are empty. Traced ones count as NaN, so that a solve fails.
 
     Example:
         >>> problem = Poisson(Grid(4), source=1.0, boundary_values=lambda x: x)
@@ -112,6 +112,9 @@ class Poisson(eqx.Module):
         self.robin = _as_leaves(side_pairs("robin", robin, grid))
         level, filling = level_on(grid, inside), medium_on(grid, medium)
         data = Data(self.source, diffusion, reaction, self.flux, self.robin)
+        if level is not None and is_given(reaction):
+            c = grid.sample("reaction", self.reaction)
+            data = data._replace(reaction=jnp.where(level > 0, c, 0))
         if filling is not None:
             data = in_medium(grid, filling, data, surface_flux, surface_robin)
         elif medium is None and (is_given(surface_flux) or is_given(surface_robin)):
@@ -211,17 +214,19 @@ class Poisson(eqx.Module):
         rows = source[grid.unknowns]
         if not is_traced(rows) and not np.isfinite(rows).all():
             source = jnp.where(_is_given_at(grid, level), 0, source)
-            refuse("source", source, lambda x: False, "finite values")
+            checked("source", source, "finite values")
         rows = add_on_sides("flux", data.flux, grid, rows)
         if level is not None:
             faces = faces_within(whole, medium)
             rows = rows + interface_load(grid, level, faces, self.boundary_values)
+        is_wrong = jnp.zeros((), bool)
         if medium is not None and operator.filled is not None:
-            refuse_loose(rows, medium.volume[grid.unknowns] > 0, operator.filled)
+            is_wrong = data_where_loose(rows, medium.volume[grid.unknowns] > 0, operator.filled)
         if self.is_outside is not None:
             assert operator.reaction is not None  # of which these nodes have one of their own
             own = operator.reaction * self.boundary_field[grid.unknowns]
             rows = jnp.where(self.is_outside, own, rows)
+        rows = jnp.where(is_wrong, jnp.nan, rows)
         return operator.weigh(rows) + operator.boundary_load(self.boundary_field)
 
 
@@ -233,8 +238,7 @@ def _boundary_field(problem: Poisson, level: jax.Array | None) -> jax.Array:
         raise ValueError("boundary_values: given, but no side of the grid is Boundary.DIRICHLET")
     values = jnp.where(_is_given_at(grid, level), values, 0)
     wanted = "finite values on Dirichlet sides" + ("" if level is None else " and outside")
-    refuse("boundary_values", values, lambda x: False, wanted)
-    return values
+    return checked("boundary_values", values, wanted)
 
 
 def _is_given_at(grid: Grid, level: jax.Array | None) -> jax.Array:

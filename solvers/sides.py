@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import as_real, is_traced, refuse
+from solvers.arguments import as_real, checked, is_traced
 from solvers.grid import Boundary, Grid, per_axis, without
 
 
@@ -100,5 +100,5 @@ def side_values(
     values = as_real(name, given, grid.dtype, ((), shape))
     wanted = "finite values" if signed else "finite numbers that are not negative"
     wanted += f" on the {('low', 'high')[side]} side of axis {axis}"
-    refuse(name, values, lambda x: (x < 0) & (not signed), wanted)
+    values = checked(name, values, wanted, lambda x: (x < 0) & (not signed))
     return jnp.broadcast_to(values, shape)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from solvers.arguments import expect, refuse
+from solvers.arguments import checked, expect
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.multigrid.multigrid import Multigrid
 from solvers.placement import Placed, apply, kept
@@ -101,7 +101,7 @@ def initial_guess(problem: Poisson, method: Any, initial: Any) -> jax.Array | No
     if initial is not None:
         # An earlier solution stands for its field.
         guess = problem.grid.restrict("initial", getattr(initial, "field", initial))
-        refuse("initial", guess, lambda x: False, "finite values")
+        guess = checked("initial", guess, "finite values")
     elif isinstance(method, Multigrid) and method.full:
         guess = problem.boundary_extension()[problem.grid.unknowns]
     else:

@@ -35,7 +35,9 @@ class Reason(eqx.Enumeration):
         "Refined(method), which carries twice the digits."
     )
     nonfinite_input = (
-        "The right-hand side, a coefficient or the initial guess has a NaN or an infinity in it."
+        "The right-hand side, a coefficient or the initial guess has a NaN or an infinity in it. "
+        "Traced values that would have been refused count as NaN: a ≤ 0, c < 0, α < 0, an empty "
+        "domain, or pieces that nothing holds. Make the problem outside jit to see which."
     )
     singular = (
         "The solution is not finite: the operator is singular. Is the diffusion positive, and if "

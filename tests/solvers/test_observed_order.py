@@ -19,6 +19,19 @@ def test_a_jump_between_the_nodes_lowers_it() -> None:
     assert observed_order(jumping, 16) < 1.7
 
 
+def test_nodes_beyond_a_surface_do_not_count() -> None:
+    def disc(n: int) -> Poisson:
+        return Poisson(
+            Grid((n, n)),
+            lambda x, y: jnp.exp(x * y),
+            reaction=1.0,
+            medium=lambda x, y: 0.37 - jnp.hypot(x - 0.51, y - 0.48),
+            surface_flux=1.0,
+        )
+
+    assert observed_order(disc, 16) == pytest.approx(2, abs=0.2)
+
+
 def test_unequal_axes_and_a_method_of_ones_own() -> None:
     def make(n: int) -> Poisson:
         sides = (Boundary.PERIODIC, Boundary.DIRICHLET)
