@@ -142,7 +142,8 @@ class Poisson(eqx.Module):
         """Extend the boundary values to all nodes: a guess that meets them, `grid.full_shape`.
 
         Transfinite interpolation: axis after axis, what is still missing on its Dirichlet sides is
-        added linearly between two of them, or all along the axis from one.
+        added linearly between two of them, or all along the axis from one. Nodes outside have the
+        values that they keep.
 
         Reference: Gordon, Hall 1973, Numer. Math. 21, 109–129, doi:10.1007/BF01436298.
         """
@@ -157,7 +158,10 @@ class Poisson(eqx.Module):
             for side, values, share in zip((low, high), (first, last), shares, strict=True):
                 if side is Boundary.DIRICHLET:
                     extension = extension + jnp.asarray(share, values.dtype) * values
-        return extension
+        if self.is_outside is None:
+            return extension
+        is_given = self.grid.on_all_nodes(self.is_outside, True)
+        return jnp.where(is_given, self.boundary_field, extension)
 
     def residual(self, u: Any) -> jax.Array:
         """b − A u; `u` at the unknowns or on all nodes, the result of shape `grid.shape`."""

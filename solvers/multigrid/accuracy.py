@@ -1,5 +1,7 @@
 """How far the discrete solution is from the continuous one, estimated from itself."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +20,9 @@ def discretization_error(
     u_h − u solves A e = τ with the truncation error τ = Σᵢ (a/hᵢ²) δᵢ⁴u_h/12 to leading order, of
     which one cycle on the second finest level is enough. (The difference of full multigrid's own
     solutions on two levels is no measure: full weighting of the source, exact in 1-D, hides it.)
-    Slopes of a coefficient that varies are left out; two rows of nodes at each side, where δ⁴
-    would need values on the side, count as 0. A solution that is rough makes it pessimistic.
+    Where an interface cuts a line at θh from its last node, τ = −(1 − θ)/2 a ∂²u/∂x² there. Slopes
+    of a coefficient that varies are left out; other nodes count as 0 where δ⁴ would need values on
+    or beyond a side, an interface or a surface. A solution that is rough makes it pessimistic.
 
     Args:
         operator: A.
@@ -36,27 +39,42 @@ def discretization_error(
 
 
 def _truncation(operator: EllipticOperator, u: jax.Array) -> jax.Array:
-    """Σᵢ (a/hᵢ²) δᵢ⁴u/12 on all unknowns."""
-    grid, total = operator.grid, jnp.zeros_like(u)
-    for axis in range(grid.ndim):
+    """τ on all unknowns."""
+    total, cuts, is_inner = jnp.zeros_like(u), jnp.zeros_like(u), True
+    for axis in range(operator.grid.ndim):
         low, high = operator.face_pair(axis)
-        total = total + (low + high) * _fourth_difference(u, axis, grid.is_periodic(axis)) / 24
-    for axis, size in enumerate(grid.shape):
-        if not grid.is_periodic(axis):
-            j = np.arange(size)
-            shape = [-1 if d == axis else 1 for d in range(grid.ndim)]
-            inner = np.reshape((j >= 2) & (j < size - 2), shape)
-            total = jnp.where(inner, total, 0)
-    return total
+        before2, before, own, after, after2 = _around(operator, u, axis, (2, 2))
+        difference = (before2 + after2) - 4 * (before + after) + 6 * own
+        total = total + (low + high) * difference / 24
+        faces = _around(operator, _open_faces(operator, axis), axis, (1, 2))
+        is_inner = functools.reduce(jnp.logical_and, faces, is_inner)
+        if operator.reaction is not None and operator.conductances[axis].ndim > 0:
+            low_cut = faces[2] & faces[3] & ~faces[1], high, own - 2 * after + after2
+            high_cut = faces[0] & faces[1] & ~faces[2], low, own - 2 * before + before2
+            for is_end, coupling, second in (low_cut, high_cut):
+                # The cut is in c as a/(θh²): there, c is larger than what joins whole lines.
+                is_cut = is_end & (operator.reaction >= coupling)
+                share = coupling / jnp.where(is_cut, operator.reaction, 1)
+                cuts = cuts - jnp.where(is_cut, (1 - share) / 2 * coupling * second, 0)
+    return jnp.where(is_inner, total, 0) + cuts
 
 
-def _fourth_difference(u: jax.Array, axis: int, wraps: bool) -> jax.Array:
-    """u_{j−2} − 4u_{j−1} + 6u_j − 4u_{j+1} + u_{j+2}, wrong within two nodes of a side."""
-    mode = "wrap" if wraps else "edge"
-    padded = jnp.pad(u, [(2, 2) if d == axis else (0, 0) for d in range(u.ndim)], mode=mode)
-    size = u.shape[axis]
-    terms = [
-        weight * jax.lax.slice_in_dim(padded, k, k + size, axis=axis)
-        for k, weight in enumerate((1, -4, 6, -4, 1))
-    ]
-    return sum(terms[1:], terms[0])
+def _open_faces(operator: EllipticOperator, axis: int) -> jax.Array:
+    """Whether the face before each unknown along an axis joins it to another one."""
+    grid, conductance = operator.grid, operator.conductances[axis]
+    size = grid.shape[axis]
+    is_open = np.ones(size, bool)
+    is_open[0] = grid.is_periodic(axis)
+    is_open = is_open.reshape([-1 if d == axis else 1 for d in range(grid.ndim)])
+    if conductance.ndim == 0:
+        return jnp.asarray(is_open)
+    return jnp.asarray(is_open) & (jax.lax.slice_in_dim(conductance, 0, size, axis=axis) > 0)
+
+
+def _around(
+    operator: EllipticOperator, values: jax.Array, axis: int, reach: tuple[int, int]
+) -> list[jax.Array]:
+    """Values from so many places before to so many after each along an axis; 0 beyond sides."""
+    size, mode = values.shape[axis], "wrap" if operator.grid.is_periodic(axis) else "constant"
+    padded = jnp.pad(values, [reach if d == axis else (0, 0) for d in range(values.ndim)], mode)
+    return [jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(sum(reach) + 1)]

@@ -75,8 +75,8 @@ class Multigrid(AbstractIteration):
             on Dirichlet sides, as `solve` sees to: next to a jump there it would start far off.
         error_fraction: stop when the estimated algebraic error is below this fraction of the
             estimated discretization error, both in the maximum norm, from the change of the last
-            cycle and from fourth differences of the solution; needs `full`. `rtol` and
-            `atol` hold beside it.
+            cycle and from fourth differences of the solution, which take half a cycle each time;
+            needs `full`. `rtol` and `atol` hold beside it.
         precision: of the cycles, `float32` or `float64`. By default float32: residuals and solution
             are in the operator's precision all the same, so that it costs no digit.
         rtol, atol: stop when √(∏h)·‖b − A u‖₂ ≤ max(rtol·‖b‖, atol).
@@ -90,8 +90,7 @@ class Multigrid(AbstractIteration):
     `error_fraction` the estimates `algebraic_error` and `discretization_error`.
 
     Raises:
-        ValueError: for an operator that is not an `EllipticOperator`, or arguments out of range, or
-            an `error_fraction` for a problem with a medium.
+        ValueError: for an operator that is not an `EllipticOperator`, or arguments out of range.
 
     Cost: a V-cycle is (pre + post + 1)/(1 − 2⁻ᵈ) sweeps, and one residual.
 
@@ -164,11 +163,6 @@ class Multigrid(AbstractIteration):
             raise ValueError(
                 "operator: Multigrid needs an EllipticOperator; ConjugateGradient takes any"
             )
-        if self.error_fraction is not None and operator.filled is not None:
-            raise ValueError(
-                "error_fraction: the discretization error is estimated from differences that would "
-                "reach across the surface of a medium; leave it out, or take full=True alone"
-            )
         dtype = operator.grid.dtype
         precision = np.dtype(np.float32 if self.precision is None else self.precision)
         if precision.itemsize > dtype.itemsize:
@@ -194,8 +188,10 @@ class Multigrid(AbstractIteration):
         if self.error_fraction is None:
             return MultigridCarry(carry.f, u, r)
         algebraic = _still_to_come(nest.change, nest.reduction)
-        discretization = discretization_error(setup.operator, setup.hierarchy, self._plan(), u)
-        return MultigridCarry(carry.f, u, r, Estimates(algebraic, discretization))
+        return MultigridCarry(carry.f, u, r, Estimates(algebraic, self._discretization(setup, u)))
+
+    def _discretization(self, setup: MultigridSetup, u: Blocks) -> jax.Array:
+        return discretization_error(setup.operator, setup.hierarchy, self._plan(), u)
 
     def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
         f, u, r, errors = carry
@@ -204,7 +200,7 @@ class Multigrid(AbstractIteration):
         before, r = r, written(setup.finest.residual(f, u), never_of(r))
         if errors is not None:
             algebraic = _still_to_come(largest(e).astype(b.dtype), size(r) / size(before))
-            errors = Estimates(algebraic, errors.discretization)
+            errors = Estimates(algebraic, self._discretization(setup, u))
         return MultigridCarry(f, u, r, errors)
 
     def current(self, setup: MultigridSetup, carry: MultigridCarry) -> jax.Array:

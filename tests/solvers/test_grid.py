@@ -97,7 +97,7 @@ def test_what_is_known_stays_known_under_jit() -> None:
             as_number("t", -1, lambda x: x < 0, "more")
         return as_number("t", t, lambda x: x < 0, "more")
 
-    assert number(jnp.asarray(-1.0)) == -1  # a tracer passes unseen
+    assert jnp.isnan(number(jnp.asarray(-1.0)))  # a solve will meet it
 
 
 @pytest.mark.parametrize(

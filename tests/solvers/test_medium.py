@@ -27,6 +27,7 @@ from solvers import (
     solve,
     surface_flux,
 )
+from solvers.iteration import Reason
 from solvers.medium import medium_on
 from tests.solvers.cases import sides
 from tests.solvers.test_interface import Level, ball, blobs, dense, smooth
@@ -277,10 +278,22 @@ def test_data_where_no_medium_is_do_not_matter() -> None:
     np.testing.assert_array_equal(found, solve(Poisson(grid, 1.0, medium=hole)).field)
 
 
-def test_an_estimate_that_reaches_across_the_surface_is_refused() -> None:
-    problem = Poisson(Grid((8, 8)), 1.0, medium=hole)
-    with pytest.raises(ValueError, match=r"error_fraction: .* surface of a medium"):
-        solve(problem, Multigrid(full=True, error_fraction=0.3))
+@pytest.mark.parametrize("domain", [{"inside": ball(0.41)}, {"medium": hole}])
+def test_full_multigrid_stops_at_the_discretization_error(domain: dict[str, Level]) -> None:
+    """Differences that reach across interfaces and surfaces made it believe in a large one."""
+    u, _, source = smooth(varies=False)
+    coarse, fine = (Poisson(Grid((n, n)), source, boundary_values=u, **domain) for n in (64, 128))
+    exact, finer = (solve(p, ConjugateGradient(rtol=1e-12)).field for p in (coarse, fine))
+    is_there = domain[next(iter(domain))](*coarse.grid.coordinates()) > 0
+    found = solve(coarse, Multigrid(full=True, error_fraction=0.1))
+
+    def largest(difference: jax.Array) -> float:
+        return float(jnp.max(jnp.abs(difference), where=is_there, initial=0))
+
+    error = largest(exact - finer[::2, ::2]) / 0.75
+    assert found.reason == Reason.discretization
+    assert largest(found.field - exact) <= 0.1 * error
+    assert 0.1 < float(found.stats["discretization_error"]) / error < 3
 
 
 @pytest.mark.parametrize(
