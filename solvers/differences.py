@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from solvers.arguments import expect
 from solvers.domain import faces_within
 from solvers.grid import Boundary, Grid
-from solvers.interface import interface_load, interface_pull, level_on
-from solvers.medium import medium_on, on_surface
+from solvers.interface import interface_load, interface_pull, level_on, slopes_of
+from solvers.medium import Medium, medium_on, on_surface
 from solvers.operators import EllipticOperator
 from solvers.problems import Poisson
-from solvers.sides import on_side, side_values
+from solvers.sides import SideValues, on_side, read_sides
 
 # Per axis what is on the low and the high side, of `grid.full_shape` without that axis.
 Sides = tuple[tuple[jax.Array | None, jax.Array | None], ...]
@@ -36,6 +36,18 @@ def face_flux(operator: EllipticOperator, field: jax.Array, axis: int) -> jax.Ar
     return -conductance * grid.spacing[axis] * jnp.diff(u, axis=axis)
 
 
+@jax.jit
+def fluxes(operator: EllipticOperator, field: jax.Array) -> list[jax.Array]:
+    """−a ∂u/∂xᵢ on the faces along each axis."""
+    return [face_flux(operator, field, axis) for axis in range(operator.grid.ndim)]
+
+
+@jax.jit
+def derivatives(grid: Grid, field: jax.Array) -> list[jax.Array]:
+    """∂u/∂xᵢ on all nodes along each axis."""
+    return [grid.derivative(field, axis) for axis in range(grid.ndim)]
+
+
 def interpolate(grid: Grid, field: jax.Array, points: tuple[Any, ...]) -> jax.Array:
     """Multilinear interpolation of a field on all nodes; NaN outside the box, periodic axes wrap.
 
@@ -46,10 +58,15 @@ def interpolate(grid: Grid, field: jax.Array, points: tuple[Any, ...]) -> jax.Ar
         raise ValueError(f"points: expected {grid.ndim} arrays, got {len(points)}")
     if len({jnp.shape(x) for x in points}) > 1:
         raise ValueError(f"points: expected equal shapes, got {[jnp.shape(x) for x in points]}")
+    return _interpolated(grid, field, tuple(jnp.asarray(x, grid.dtype) for x in points))
+
+
+@jax.jit
+def _interpolated(grid: Grid, field: jax.Array, points: tuple[jax.Array, ...]) -> jax.Array:
     coordinates, inside = [], jnp.ones((), bool)
     for axis, x in enumerate(points):
         n = grid.intervals[axis]
-        t = (jnp.asarray(x, grid.dtype) - grid.lower[axis]) / grid.spacing[axis]
+        t = (x - grid.lower[axis]) / grid.spacing[axis]
         if grid.is_periodic(axis):
             t = jnp.mod(t, n)
             first = jax.lax.slice_in_dim(field, 0, 1, axis=axis)
@@ -102,14 +119,43 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
         -1.000000
     """
     grid, field = problem.grid, _field_of(problem, u)
-    missing, count = _imbalance(problem, field), jnp.zeros(grid.full_shape, grid.dtype)
-    medium = medium_on(grid, problem.medium)
+    a = problem.diffusion
+    given = tuple(read_sides(name, getattr(problem, name), grid) for name in ("flux", "robin"))
+    return _balancing(
+        grid,
+        field,
+        _imbalance(problem, field),
+        tuple(
+            grid.sample("diffusion", x) for x in (a if isinstance(a, Sequence) else [a] * grid.ndim)
+        ),
+        given,
+        level_on(grid, problem.inside),
+        medium_on(grid, problem.medium),
+    )
+
+
+@jax.jit
+def _balancing(
+    grid: Grid,
+    field: jax.Array,
+    missing: jax.Array,
+    diffusion: tuple[jax.Array, ...],
+    given: tuple[SideValues, SideValues],
+    level: jax.Array | None,
+    medium: Medium | None,
+) -> Sides:
+    """The fluxes through all sides that make up for what is missing in each node's balance."""
+    count = jnp.zeros(grid.full_shape, grid.dtype)
     found: dict[tuple[int, int], jax.Array] = {}
     for axis, end in itertools.product(range(grid.ndim), (0, 1)):
         if grid.is_periodic(axis):
             continue
         is_given = grid.boundary[axis][end] is Boundary.NEUMANN
-        q = (_given_flux if is_given else _one_sided_flux)(problem, field, axis, end)
+        if is_given:
+            q = _given_flux(given, field, axis, end)
+        else:
+            slope = grid.derivative(field, axis) * (1 if end else -1)
+            q = _at_end(jnp.broadcast_to(diffusion[axis], grid.full_shape) * slope, axis, end)
         q = q if medium is None else medium.sides[axis][end] * q
         found[axis, end] = q
         size = grid.full_shape[axis]
@@ -120,7 +166,6 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
     for (axis, end), q in found.items():
         if grid.boundary[axis][end] is Boundary.DIRICHLET:
             found[axis, end] = q + grid.spacing[axis] / 2 * _at_end(share, axis, end)
-    level = level_on(grid, problem.inside)
     if level is not None:
         found = {key: jnp.where(_at_end(level, *key) > 0, q, 0) for key, q in found.items()}
     return tuple((found.get((axis, 0)), found.get((axis, 1))) for axis in range(grid.ndim))
@@ -163,10 +208,23 @@ def interface_flux(problem: Poisson, u: Any) -> jax.Array:
     level = level_on(grid, problem.inside)
     if level is None:
         return jnp.zeros_like(field)
-    medium = medium_on(grid, problem.medium)
-    faces = faces_within(EllipticOperator(grid, problem.diffusion), medium)
-    load = interface_load(grid, level, faces, problem.boundary_values)
-    return load - interface_pull(grid, level, faces) * field
+    medium, g = medium_on(grid, problem.medium), problem.boundary_values
+    whole = EllipticOperator(grid, problem.diffusion)
+    given = grid.sample("boundary_values", g), slopes_of(grid, g)
+    return _through_interface(whole, medium, level, given, field)
+
+
+@jax.jit
+def _through_interface(
+    whole: EllipticOperator,
+    medium: Medium | None,
+    level: jax.Array,
+    given: tuple[jax.Array, list[jax.Array] | None],
+    field: jax.Array,
+) -> jax.Array:
+    faces = faces_within(whole, medium)
+    load = interface_load(whole.grid, level, faces, *given)
+    return load - interface_pull(whole.grid, level, faces) * field
 
 
 def surface_flux(problem: Poisson, u: Any) -> jax.Array:
@@ -202,7 +260,13 @@ def surface_flux(problem: Poisson, u: Any) -> jax.Array:
         return jnp.zeros_like(field)
     given = problem.diffusion, problem.surface_flux, problem.surface_robin
     q, alpha = on_surface(grid, medium, *given)
-    level = level_on(grid, problem.inside)
+    return _out_of_surface(q, alpha, field, level_on(grid, problem.inside))
+
+
+@jax.jit
+def _out_of_surface(
+    q: jax.Array, alpha: jax.Array, field: jax.Array, level: jax.Array | None
+) -> jax.Array:
     out = q - alpha * field
     return out if level is None else jnp.where(level > 0, out, 0)
 
@@ -227,11 +291,19 @@ def _imbalance(problem: Poisson, field: jax.Array) -> jax.Array:
         surface_flux=problem.surface_flux,
         surface_robin=problem.surface_robin,
     )
-    missing = -closed.residual(field) / closed.operator.weigh(jnp.ones_like(field))
-    if problem.medium is None:
-        return missing
-    share = jnp.ones_like(field) if closed.share is None else closed.share
-    return jnp.where(share > 0, missing - share * field, 0)
+    share = None if problem.medium is None else closed.share
+    if problem.medium is not None and share is None:
+        share = jnp.ones_like(field)
+    return _lacking(closed.operator, closed.rhs, field, share)
+
+
+@jax.jit
+def _lacking(
+    operator: EllipticOperator, b: jax.Array, field: jax.Array, share: jax.Array | None
+) -> jax.Array:
+    """A u − b without the weights of rows, and without the 1 that was added in a medium."""
+    missing = (operator.mv(field) - b) / operator.weigh(jnp.ones_like(field))
+    return missing if share is None else jnp.where(share > 0, missing - share * field, 0)
 
 
 def _closed(grid: Grid) -> Grid:
@@ -241,20 +313,14 @@ def _closed(grid: Grid) -> Grid:
     return Grid(grid.intervals, grid.lower, grid.upper, sides, dtype=grid.dtype)
 
 
-def _given_flux(problem: Poisson, field: jax.Array, axis: int, end: int) -> jax.Array:
+def _given_flux(
+    given: tuple[SideValues, SideValues], field: jax.Array, axis: int, end: int
+) -> jax.Array:
     """q − αu on a Neumann side."""
-    q, alpha = (
-        side_values(name, problem.grid, axis, end, pairs[axis][end])
-        for name, pairs in (("flux", problem.flux), ("robin", problem.robin))
-    )
-    return q - alpha * _at_end(field, axis, end)
-
-
-def _one_sided_flux(problem: Poisson, field: jax.Array, axis: int, end: int) -> jax.Array:
-    grid, a = problem.grid, problem.diffusion
-    a = grid.sample("diffusion", a[axis] if isinstance(a, Sequence) else a)
-    slope = grid.derivative(field, axis) * (1 if end else -1)
-    return _at_end(jnp.broadcast_to(a, grid.full_shape) * slope, axis, end)
+    there = _at_end(field, axis, end)
+    nothing = jnp.zeros_like(there)
+    q, alpha = (nothing if (x := pairs[axis][end]) is None else x for pairs in given)
+    return q - alpha * there
 
 
 def _at_end(field: jax.Array, axis: int, end: int) -> jax.Array:

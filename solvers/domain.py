@@ -10,10 +10,10 @@ import numpy as np
 from solvers.arguments import is_traced
 from solvers.grid import Boundary, Grid
 from solvers.interface import cut, interface_pull
-from solvers.medium import Medium, on_surface
+from solvers.medium import Medium, on_surface, where_positive
 from solvers.operators import EllipticOperator, checked_reaction, with_outer
 from solvers.pieces import joined
-from solvers.sides import is_given, on_side, side_values
+from solvers.sides import SideValues, is_given, on_side, read_sides
 
 
 class Data(NamedTuple):
@@ -37,34 +37,53 @@ def in_medium(grid: Grid, medium: Medium, data: Data, flux: Any, robin: Any) -> 
     """
     q, alpha = on_surface(grid, medium, data.diffusion, flux, robin)
 
-    def in_cells(name: str, given: Any) -> jax.Array:
-        return jnp.where(medium.volume > 0, grid.sample(name, given), 0)
-
-    def on_sides(name: str, pairs: tuple[tuple[Any, Any], ...], *, signed: bool) -> Any:
-        def part(axis: int, end: int) -> Any:
-            given = pairs[axis][end]
-            if not is_given(given):  # 0 stays known, on which it depends what is singular
-                return given
-            values = side_values(name, grid, axis, end, given, signed=signed)
-            return medium.sides[axis][end] * values
-
-        return tuple((part(axis, 0), part(axis, 1)) for axis in range(grid.ndim))
-
-    is_free = not is_given(data.reaction) and not is_given(robin)
-    c = in_cells("reaction", data.reaction)
+    c = grid.sample("reaction", data.reaction)
+    c = checked_reaction(c if c.ndim == 0 else where_positive(medium.volume, c))
+    is_free = not is_given(c) and not is_given(robin)
+    source, reaction = _of_parts(medium.volume, (grid.sample("source", data.source), c), (q, alpha))
     return Data(
-        source=medium.volume * in_cells("source", data.source) + q,
+        source=source,
         diffusion=data.diffusion,
-        reaction=0.0 if is_free else medium.volume * checked_reaction(c) + alpha,
-        flux=on_sides("flux", data.flux, signed=True),
-        robin=on_sides("robin", data.robin, signed=False),
+        reaction=0.0 if is_free else reaction,
+        flux=_on_sides(read_sides("flux", data.flux, grid), medium.sides),
+        robin=_on_sides(read_sides("robin", data.robin, grid, signed=False), medium.sides),
     )
 
 
-def within(
-    whole: EllipticOperator, level: jax.Array | None, medium: Medium | None
-) -> EllipticOperator:
-    """The operator where φ > 0 and a medium is, for u = 0 beyond the interface φ = 0.
+@jax.jit
+def _of_parts(
+    volume: jax.Array, given: tuple[jax.Array, ...], surface: tuple[jax.Array, ...]
+) -> list[jax.Array]:
+    """What is given in a cell in its part of the medium, and of the surface in it."""
+    pairs = zip(given, surface, strict=True)
+    return [jnp.where(volume > 0, volume * x, 0) + there for x, there in pairs]
+
+
+@jax.jit
+def _on_sides(given: SideValues, shares: SideValues) -> SideValues:
+    """What is given on sides, in the parts of them that are of the medium."""
+    return jax.tree.map(
+        lambda value, share: None if value is None else share * value,
+        given, shares, is_leaf=lambda x: x is None,
+    )  # fmt: skip
+
+
+class Domain(NamedTuple):
+    """Where the equation holds.
+
+    Attributes:
+        operator: A there.
+        share: of each node's cell that is in the medium; None where that is all.
+        is_outside: unknowns without an equation; None without any.
+    """
+
+    operator: EllipticOperator
+    share: jax.Array | None
+    is_outside: jax.Array | None
+
+
+def within(whole: EllipticOperator, level: jax.Array | None, medium: Medium | None) -> Domain:
+    """Where φ > 0 and a medium is, with the operator for u = 0 beyond the interface φ = 0.
 
     A node's lines across the interface are in c_j, and faces are as wide as the medium fills them.
     Nodes elsewhere are joined to nothing and have an equation of their own, c u = c g with
@@ -75,8 +94,8 @@ def within(
             pieces. Of one that is traced, the operator is NaN then.
     """
     if level is None and medium is None:
-        return whole
-    operator, is_empty, is_loose = _within(whole, level, medium)
+        return Domain(whole, None, None)
+    domain, is_empty, is_loose = _within(whole, level, medium)
     if not is_traced(is_empty) and bool(is_empty):
         raise ValueError("inside, medium: expected a place where both are positive, got none")
     if not is_traced(is_loose) and bool(is_loose):
@@ -84,19 +103,20 @@ def within(
             "medium: expected one piece, as there is no Dirichlet side, reaction, Robin condition "
             "or interface that would hold u in each of several"
         )
-    return operator
+    return domain
 
 
-@eqx.filter_jit
+@jax.jit
 def _within(
     whole: EllipticOperator, level: jax.Array | None, medium: Medium | None
-) -> tuple[EllipticOperator, jax.Array, jax.Array]:
-    """The operator, whether the domain is empty, and whether a singular one is in pieces."""
+) -> tuple[Domain, jax.Array, jax.Array]:
+    """The domain, whether it is empty, and whether it is in pieces that nothing holds."""
     grid, faces = whole.grid, faces_within(whole, medium)
     c = jnp.zeros(grid.shape, grid.dtype) if whole.reaction is None else whole.reaction
     is_within, filled, null = jnp.ones(grid.shape, bool), None, None
-    is_loose = jnp.zeros((), bool)
+    is_given, is_loose, share = None, jnp.zeros((), bool), None
     if level is not None:
+        is_given = level[grid.unknowns] <= 0
         c = c + interface_pull(grid, level, faces)
         is_within = level[grid.unknowns] > 0
         faces = cut(grid, level, faces)
@@ -111,7 +131,8 @@ def _within(
             is_held = ~(_pull(grid, faces, c) <= 0)  # NaN stays where a solve meets it
             is_within = is_within & joined(grid, faces, is_within & is_held)
             faces = cut(grid, grid.on_all_nodes(is_within, True).astype(grid.dtype), faces)
-            filled = is_within if level is None else is_within | (level[grid.unknowns] <= 0)
+            filled = is_within if is_given is None else is_within | is_given
+        share = jnp.where(grid.on_all_nodes(filled, True), medium.volume, 0)
     c = jnp.where(is_within, c, _own(whole))
     found = eqx.tree_at(
         lambda operator: (
@@ -121,7 +142,7 @@ def _within(
         (faces, jnp.where(is_empty | is_loose, jnp.nan, c), filled, null),
         is_leaf=lambda x: x is None,
     )  # fmt: skip
-    return found, is_empty, is_loose
+    return Domain(found, share, ~is_within), is_empty, is_loose
 
 
 def faces_within(whole: EllipticOperator, medium: Medium | None) -> tuple[jax.Array, ...]:
@@ -134,35 +155,15 @@ def faces_within(whole: EllipticOperator, medium: Medium | None) -> tuple[jax.Ar
     return tuple(face * with_outer(grid, axis, share) for axis, (face, share) in pairs)
 
 
-def extent(
-    operator: EllipticOperator, level: jax.Array | None, medium: Medium | None
-) -> tuple[jax.Array | None, jax.Array | None]:
-    """The share of each node's cell that is in the medium, and unknowns without an equation.
-
-    None where that is all, and where there are none.
-    """
-    grid, filled = operator.grid, operator.filled
-    is_given = None if level is None else level[grid.unknowns] <= 0
-    if medium is None or filled is None:
-        return None, is_given
-    share = jnp.where(grid.on_all_nodes(filled, True), medium.volume, 0)
-    return share, ~filled if is_given is None else ~filled | is_given
-
-
-def data_where_loose(rows: jax.Array, is_medium: jax.Array, filled: jax.Array) -> jax.Array:
-    """Whether data are where a medium is and nothing holds u.
-
-    Raises:
-        ValueError: if they are known to be.
-    """
-    is_wrong = is_medium & ~filled & (rows != 0)
-    if not is_traced(is_wrong) and np.any(np.asarray(is_wrong)):
+def refuse_loose(is_loose: jax.Array) -> None:
+    """Raise where data are known to be where a medium is and nothing holds u."""
+    count = 0 if is_traced(is_loose) else int(np.sum(np.asarray(is_loose)))
+    if count > 0:
         raise ValueError(
-            f"medium: {int(np.sum(np.asarray(is_wrong)))} nodes with a source or flux are in "
+            f"medium: {count} nodes with a source or flux are in "
             "pieces that nothing holds, no Dirichlet side, reaction, Robin condition or "
             "interface, so that there is no solution; leave these pieces out of the medium"
         )
-    return is_wrong
 
 
 def _own(whole: EllipticOperator) -> jax.Array:

@@ -105,15 +105,19 @@ def interface_pull(grid: Grid, level: jax.Array, conductances: tuple[jax.Array, 
 
 
 def interface_load(
-    grid: Grid, level: jax.Array, conductances: tuple[jax.Array, ...], g: Any
+    grid: Grid,
+    level: jax.Array,
+    conductances: tuple[jax.Array, ...],
+    values: jax.Array,
+    slopes: list[jax.Array] | None,
 ) -> jax.Array:
     """Σ a g/(wᵢθhᵢ²) over the cuts of each unknown, g at the interface.
 
     That is g at the neighbour outside and its slope from there: g may be made of pieces, each
     smooth around what it belongs to. Of an array the slope is not known.
     """
-    values, slopes = _with_slopes(grid, g)
     load = jnp.zeros(grid.shape, grid.dtype)
+    values = jnp.broadcast_to(values, grid.full_shape)
     for axis, end, share, strength in crossings(grid, level, conductances):
         _, there = _both_ends(grid, axis, end, values)
         if slopes is not None:
@@ -123,10 +127,10 @@ def interface_load(
     return load
 
 
-def _with_slopes(grid: Grid, g: Any) -> tuple[jax.Array, list[jax.Array] | None]:
-    values = jnp.broadcast_to(grid.sample("boundary_values", g), grid.full_shape)
+def slopes_of(grid: Grid, g: Any) -> list[jax.Array] | None:
+    """The derivatives of g on all nodes along each axis; None unless it is a function."""
     if not callable(g):
-        return values, None
+        return None
     x = grid.coordinates()
 
     def along(axis: int) -> jax.Array:
@@ -135,7 +139,7 @@ def _with_slopes(grid: Grid, g: Any) -> tuple[jax.Array, list[jax.Array] | None]
         return jnp.broadcast_to(found, grid.full_shape)
 
     try:
-        return values, [along(axis) for axis in range(grid.ndim)]
+        return [along(axis) for axis in range(grid.ndim)]
     except jax.errors.TracerArrayConversionError as error:
         raise ValueError(
             "boundary_values: with `inside`, expected a function in jax.numpy, of which slopes can "

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,15 +81,23 @@ def on_surface(
         ValueError: for values that are not finite on the surface, or a negative α.
     """
     given = diffusion if isinstance(diffusion, Sequence) else (diffusion,) * grid.ndim
-    a = (grid.sample("diffusion", x) for x in given)
-    along = sum(x * n**2 for x, n in zip(a, medium.normal, strict=True))
+    a = tuple(grid.sample("diffusion", x) for x in given)
     q = _values("surface_flux", grid, medium, flux, signed=True)
     rate = _values("surface_robin", grid, medium, robin, signed=False)
+    return _through_surface(medium, a, q, rate)
+
+
+@jax.jit
+def _through_surface(
+    medium: Medium, a: tuple[jax.Array, ...], q: jax.Array, rate: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    along = sum(x * n**2 for x, n in zip(a, medium.normal, strict=True))
     # Of a node beyond the surface 1 + αd/a comes near 0 where α is large for the grid.
     share = medium.area / jnp.maximum(1 + rate * _ratio(medium.distance, along), 0.5)
     return share * q, share * rate
 
 
+@jax.jit
 def continued(grid: Grid, field: jax.Array, filled: jax.Array) -> jax.Array:
     """A field on all nodes, continued linearly along the axes to two nodes beyond those filled.
 
@@ -131,13 +138,26 @@ def _shifted(grid: Grid, values: jax.Array, axis: int, step: int) -> jax.Array:
 def _values(name: str, grid: Grid, medium: Medium, given: Any, *, signed: bool) -> jax.Array:
     """What is given on the surface, at the point of it next to each node."""
     if callable(given):
-        ways = zip(grid.coordinates(), medium.normal, strict=True)
-        given = given(*(x + medium.distance * n for x, n in ways))
-    values = jnp.where(medium.area > 0, grid.sample(name, given), 0)
+        given = given(*_nearest(medium, grid.coordinates()))
+    values = grid.sample(name, given)
+    values = values if values.ndim == 0 else where_positive(medium.area, values)
     wanted = "finite values" if signed else "finite numbers that are not negative"
     return checked(name, values, f"{wanted} on the surface", lambda x: (x < 0) & (not signed))
 
 
+@jax.jit
+def _nearest(medium: Medium, x: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """Points of the surface, for each node one."""
+    return tuple(c + medium.distance * n for c, n in zip(x, medium.normal, strict=True))
+
+
+@jax.jit
+def where_positive(weights: jax.Array, values: jax.Array) -> jax.Array:
+    """Values where the weights are positive, elsewhere 0."""
+    return jnp.where(weights > 0, values, 0)
+
+
+@jax.jit
 def _of_cells(grid: Grid, level: jax.Array) -> Medium:
     """Of cells that are full or empty, with their surfaces on grid lines."""
     full = (level > 0).astype(grid.dtype)
@@ -160,6 +180,7 @@ def _staircase(volume: jax.Array, faces: list[Any], sides: list[Any], area: jax.
     return Medium(volume, tuple(faces), tuple(sides), area, nothing, normal)
 
 
+@jax.jit
 def _of_nodes(grid: Grid, level: jax.Array) -> Medium:
     """Of nodes whose cells are full or empty, with surfaces between them."""
     full = (level > 0).astype(grid.dtype)
@@ -177,7 +198,7 @@ def _of_nodes(grid: Grid, level: jax.Array) -> Medium:
     return _trimmed(grid, _staircase(full, faces, sides, area))
 
 
-@eqx.filter_jit
+@jax.jit
 def _of_level(grid: Grid, level: jax.Array) -> Medium:
     """By linear interpolation in simplices of the nodes' cells."""
     corners = level

@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers.arguments import checked, expect, is_traced
 from solvers.grid import Boundary, Cells, Grid
-from solvers.sides import add_on_sides, is_given, is_nonzero, on_side, side_pairs
+from solvers.sides import SideValues, add_on_sides, on_side, read_sides, side_pairs
 
 
 class EllipticOperator(lx.AbstractLinearOperator):
@@ -70,8 +70,8 @@ class EllipticOperator(lx.AbstractLinearOperator):
         expect("grid", grid, Grid, "a Grid, such as Grid((64, 64))")
         self.grid = grid
         given = _diffusion_per_axis(grid, diffusion)
-        self.conductances = tuple(_conductance(grid, axis, a) for axis, a in enumerate(given))
-        self.reaction = _with_robin(grid, _reaction(grid, reaction), robin)
+        self.conductances = _conductances(grid, given)
+        self.reaction = _reaction(grid, reaction, robin)
         values = tuple(a.values if isinstance(a, Cells) else a for a in given)
         self.filled, self.null = None, None
         self.coupling = _coupling(grid, values)
@@ -181,9 +181,7 @@ class EllipticOperator(lx.AbstractLinearOperator):
 
     def as_matrix(self) -> jax.Array:
         """A as a dense matrix of N² entries, for looking at and for tests."""
-        size = self.grid.size
-        basis = jnp.eye(size, dtype=self.grid.dtype).reshape(size, *self.grid.shape)
-        return jax.vmap(self.mv)(basis).reshape(size, size)
+        return _dense(self)
 
     def transpose(self) -> "EllipticOperator":
         return self
@@ -193,6 +191,13 @@ class EllipticOperator(lx.AbstractLinearOperator):
 
     def out_structure(self) -> jax.ShapeDtypeStruct:
         return self.in_structure()
+
+
+@jax.jit
+def _dense(operator: EllipticOperator) -> jax.Array:
+    size = operator.grid.size
+    basis = jnp.eye(size, dtype=operator.grid.dtype).reshape(size, *operator.grid.shape)
+    return jax.vmap(operator.mv)(basis).reshape(size, size)
 
 
 @lx.linearise.register(EllipticOperator)
@@ -279,25 +284,32 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array | Cells, 
             f"diffusion: expected one entry for each of {grid.ndim} axes, or an array of "
             f"shape {grid.full_shape}, got a sequence of {len(diffusion)}"
         )
-    values = tuple(map(read, diffusion))
-    if not any(isinstance(a, Cells) or a.ndim > 0 for a in values):
-        return values
-    return tuple(
-        a if isinstance(a, Cells) else jnp.broadcast_to(a, grid.full_shape) for a in values
-    )
+    return tuple(map(read, diffusion))
 
 
-def _conductance(grid: Grid, axis: int, a: jax.Array | Cells) -> jax.Array:
-    """a/hᵢ² as a scalar, or on the faces along `axis`, by means of what is around them."""
-    h2 = jnp.asarray(grid.spacing[axis] ** 2, grid.dtype)
-    across = grid.across(axis)
-    if isinstance(a, Cells):
-        faces = grid.around(a.values, [d for d in range(grid.ndim) if d != axis])[across]
-    elif a.ndim == 0:
-        return a / h2
-    else:
-        faces = _between_nodes(grid, axis, a[across])
-    return with_outer(grid, axis, faces) / h2
+def _conductances(grid: Grid, given: tuple[jax.Array | Cells, ...]) -> tuple[jax.Array, ...]:
+    """a/hᵢ² as scalars, or on faces where any of them varies."""
+    squares = tuple(jnp.asarray(h**2, grid.dtype) for h in grid.spacing)
+    numbers = [a for a in given if not isinstance(a, Cells) and a.ndim == 0]
+    if len(numbers) < grid.ndim:
+        return _on_faces(grid, given, squares)
+    return tuple(a / h2 for a, h2 in zip(numbers, squares, strict=True))
+
+
+@jax.jit
+def _on_faces(
+    grid: Grid, given: tuple[jax.Array | Cells, ...], squares: tuple[jax.Array, ...]
+) -> tuple[jax.Array, ...]:
+    """a/hᵢ² on the faces along each axis, by means of what is around them."""
+    found = []
+    for axis, (a, h2) in enumerate(zip(given, squares, strict=True)):
+        across = grid.across(axis)
+        if isinstance(a, Cells):
+            faces = grid.around(a.values, [d for d in range(grid.ndim) if d != axis])[across]
+        else:
+            faces = _between_nodes(grid, axis, jnp.broadcast_to(a, grid.full_shape)[across])
+        found.append(with_outer(grid, axis, faces) / h2)
+    return tuple(found)
 
 
 def with_outer(grid: Grid, axis: int, faces: jax.Array) -> jax.Array:
@@ -316,8 +328,12 @@ def _between_nodes(grid: Grid, axis: int, a: jax.Array) -> jax.Array:
     return jax.lax.slice_in_dim(faces, 0, grid.intervals[axis], axis=axis)
 
 
-def _reaction(grid: Grid, reaction: Any) -> jax.Array | None:
+def _reaction(grid: Grid, reaction: Any, robin: Any) -> jax.Array | None:
+    """None, the number c, or each c_j."""
     c = checked_reaction(grid.sample("reaction", reaction))
+    alpha = read_sides("robin", side_pairs("robin", robin, grid), grid, signed=False)
+    if any(value is not None for pair in alpha for value in pair):
+        return _with_robin(grid, c, alpha)
     if not is_traced(c) and not np.asarray(c).any():
         return None
     return c if c.ndim == 0 else c[grid.unknowns]
@@ -329,15 +345,10 @@ def checked_reaction(c: jax.Array) -> jax.Array:
     return checked("reaction", c, wanted, lambda x: x < 0)
 
 
-def _with_robin(grid: Grid, c: jax.Array | None, robin: Any) -> jax.Array | None:
-    """Each c_j where an α is given, else c."""
-    pairs = side_pairs("robin", robin, grid)
-    if not any(is_given(value) for pair in pairs for value in pair):
-        return c
-    shares = add_on_sides("robin", pairs, grid, jnp.zeros(grid.shape, grid.dtype), signed=False)
-    if not is_traced(shares) and not is_nonzero(shares):
-        return c
-    return shares if c is None else c + shares
+@jax.jit
+def _with_robin(grid: Grid, c: jax.Array, alpha: SideValues) -> jax.Array:
+    """Each c_j."""
+    return add_on_sides(grid, jnp.broadcast_to(c, grid.full_shape)[grid.unknowns], alpha)
 
 
 def _coupling(grid: Grid, values: tuple[jax.Array, ...]) -> tuple[float, ...]:

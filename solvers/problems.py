@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers.arguments import checked, is_traced
-from solvers.domain import Data, data_where_loose, extent, faces_within, in_medium, within
+from solvers.domain import Data, Domain, faces_within, in_medium, refuse_loose, within
 from solvers.grid import Boundary, Grid
-from solvers.interface import interface_load, level_on
+from solvers.interface import interface_load, level_on, slopes_of
 from solvers.medium import Medium, medium_on
 from solvers.operators import EllipticOperator
-from solvers.sides import add_on_sides, is_given, is_nonzero, side_pairs
+from solvers.sides import SideValues, add_on_sides, is_given, is_nonzero, read_sides, side_pairs
 
 
 class Poisson(eqx.Module):
@@ -120,10 +120,22 @@ class Poisson(eqx.Module):
         elif medium is None and (is_given(surface_flux) or is_given(surface_robin)):
             raise ValueError("surface_flux, surface_robin: given, but no medium")
         whole = EllipticOperator(grid, diffusion, data.reaction, data.robin)
-        self.operator = within(whole, level, filling)
-        self.share, self.is_outside = extent(self.operator, level, filling)
-        self.boundary_field = _boundary_field(self, level)
-        self.rhs = self._right_hand_side(whole, level, filling, data)
+        domain = within(whole, level, filling)
+        self.operator, self.share, self.is_outside = domain
+        g = grid.sample("boundary_values", self.boundary_values)
+        is_anywhere = grid.has_dirichlet_side or inside is not None
+        if not is_anywhere and (callable(boundary_values) or is_nonzero(g)):
+            raise ValueError(
+                "boundary_values: given, but no side of the grid is Boundary.DIRICHLET"
+            )
+        wanted = "finite values on Dirichlet sides" + ("" if level is None else " and outside")
+        self.boundary_field = checked("boundary_values", _where_given(grid, level, g), wanted)
+        source = _checked_source(grid, level, data.source)
+        rows = _rows(grid, source, read_sides("flux", data.flux, grid))
+        if level is not None:
+            rows = _with_interface(rows, whole, filling, level, g, slopes_of(grid, boundary_values))
+        self.rhs, is_loose = _right_hand_side(domain, self.boundary_field, rows, filling)
+        refuse_loose(is_loose)
 
     @property
     def grid(self) -> Grid:
@@ -134,9 +146,7 @@ class Poisson(eqx.Module):
         """Put the given boundary values round the unknowns: `grid.shape` to `grid.full_shape`."""
         if u.shape != self.grid.shape:
             raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
-        u = self.grid.floating(u)
-        u = u if self.is_outside is None else jnp.where(self.is_outside, 0, u)
-        return self.boundary_field.astype(u.dtype) + self.grid.on_all_nodes(u, 0)
+        return _field(self.grid, self.grid.floating(u), self.is_outside, self.boundary_field)
 
     def boundary_extension(self) -> jax.Array:
         """Extend the boundary values to all nodes: a guess that meets them, `grid.full_shape`.
@@ -147,106 +157,161 @@ class Poisson(eqx.Module):
 
         Reference: Gordon, Hall 1973, Numer. Math. 21, 109–129, doi:10.1007/BF01436298.
         """
-        extension = jnp.zeros_like(self.boundary_field)
-        for axis, (low, high) in enumerate(self.grid.boundary):
-            missing, end = self.boundary_field - extension, self.grid.full_shape[axis] - 1
-            first, last = (jax.lax.slice_in_dim(missing, j, j + 1, axis=axis) for j in (0, end))
-            t = np.linspace(0, 1, end + 1).reshape(
-                [-1 if d == axis else 1 for d in range(missing.ndim)]
-            )
-            shares = (1 - t, t) if low is high else (np.ones_like(t), np.ones_like(t))
-            for side, values, share in zip((low, high), (first, last), shares, strict=True):
-                if side is Boundary.DIRICHLET:
-                    extension = extension + jnp.asarray(share, values.dtype) * values
-        if self.is_outside is None:
-            return extension
-        is_given = self.grid.on_all_nodes(self.is_outside, True)
-        return jnp.where(is_given, self.boundary_field, extension)
+        return _extension(self.grid, self.boundary_field, self.is_outside)
 
     def residual(self, u: Any) -> jax.Array:
         """b − A u; `u` at the unknowns or on all nodes, the result of shape `grid.shape`."""
-        return self.rhs - self.operator.mv(self.grid.restrict("u", u))
+        return _residual(self.operator, self.rhs, self.grid.restrict("u", u))
 
     def energy(self, u: Any) -> jax.Array:
         """∏h·(½ uᵀA u − bᵀu), the discrete Ritz energy, least at the discrete solution."""
-        v = self.grid.restrict("u", u)
-        return self.grid.cell_volume * jnp.sum(v * (self.operator.mv(v) / 2 - self.rhs))
+        return _energy(self.operator, self.rhs, self.grid.restrict("u", u))
 
     def mean_source(self) -> jax.Array:
         """The mean of source and flux of a singular problem, which should be 0; 0 of others."""
-        grid, b = self.grid, self.rhs
         if not self.operator.is_singular:
-            return jnp.zeros((), b.dtype)
-        share = jnp.ones(grid.full_shape, b.dtype) if self.share is None else self.share
-        return jnp.sum(b) * grid.cell_volume / grid.integral(share)
+            return jnp.zeros((), self.rhs.dtype)
+        return _mean_source(self.grid, self.rhs, self.share)
 
     def balances(self) -> jax.Array:
         """Whether data are those of a solution: of a singular problem, up to the grid's O(h²)."""
-        grid, b = self.grid, self.rhs
         if not self.operator.is_singular:
             return jnp.ones((), bool)
-        box = zip(grid.spacing, grid.lower, grid.upper, strict=True)
-        order = 10 * sum((h / (high - low)) ** 2 for h, low, high in box)
-        share = max(min(order, 0.5), 100 * float(jnp.finfo(b.dtype).eps))
-        return ~(jnp.abs(jnp.sum(b)) > share * jnp.sum(jnp.abs(b)))
+        return _balances(self.grid, self.rhs)
 
     def balanced(self) -> jax.Array:
         """b, of a singular problem less what keeps it from having a solution."""
         if not self.operator.is_singular:
             return self.rhs
-        if self.share is None:
-            return self.rhs - jnp.mean(self.rhs)
-        # As much of all parts of the medium: the rows of small parts are small.
-        return self.rhs - self.mean_source() * self.operator.weigh(self.share[self.grid.unknowns])
+        return _balanced(self.operator, self.rhs, self.share)
 
     def without_integral(self, field: jax.Array) -> jax.Array:
         """Shift a field on all nodes to ∫ = 0 over the medium; 0 stays where that is not."""
         if self.share is None:
             return self.grid.without_integral(field)
-        mean = self.grid.integral(self.share * field) / self.grid.integral(self.share)
-        return jnp.where(self.share > 0, field - mean, 0)
-
-    def _right_hand_side(
-        self,
-        whole: EllipticOperator,
-        level: jax.Array | None,
-        medium: Medium | None,
-        data: Data,
-    ) -> jax.Array:
-        grid, operator = self.grid, self.operator
-        source = jnp.broadcast_to(grid.sample("source", data.source), grid.full_shape)
-        rows = source[grid.unknowns]
-        if not is_traced(rows) and not np.isfinite(rows).all():
-            source = jnp.where(_is_given_at(grid, level), 0, source)
-            checked("source", source, "finite values")
-        rows = add_on_sides("flux", data.flux, grid, rows)
-        if level is not None:
-            faces = faces_within(whole, medium)
-            rows = rows + interface_load(grid, level, faces, self.boundary_values)
-        is_wrong = jnp.zeros((), bool)
-        if medium is not None and operator.filled is not None:
-            is_wrong = data_where_loose(rows, medium.volume[grid.unknowns] > 0, operator.filled)
-        if self.is_outside is not None:
-            assert operator.reaction is not None  # of which these nodes have one of their own
-            own = operator.reaction * self.boundary_field[grid.unknowns]
-            rows = jnp.where(self.is_outside, own, rows)
-        rows = jnp.where(is_wrong, jnp.nan, rows)
-        return operator.weigh(rows) + operator.boundary_load(self.boundary_field)
+        return _without_integral(self.grid, self.share, field)
 
 
-def _boundary_field(problem: Poisson, level: jax.Array | None) -> jax.Array:
-    grid, g = problem.grid, problem.boundary_values
-    values = jnp.broadcast_to(grid.sample("boundary_values", g), grid.full_shape)
-    is_anywhere = grid.has_dirichlet_side or problem.inside is not None
-    if not is_anywhere and (callable(g) or is_nonzero(values)):
-        raise ValueError("boundary_values: given, but no side of the grid is Boundary.DIRICHLET")
-    values = jnp.where(_is_given_at(grid, level), values, 0)
-    wanted = "finite values on Dirichlet sides" + ("" if level is None else " and outside")
-    return checked("boundary_values", values, wanted)
+@jax.jit
+def _residual(operator: EllipticOperator, b: jax.Array, u: jax.Array) -> jax.Array:
+    return b - operator.mv(u)
+
+
+@jax.jit
+def _energy(operator: EllipticOperator, b: jax.Array, u: jax.Array) -> jax.Array:
+    return operator.grid.cell_volume * jnp.sum(u * (operator.mv(u) / 2 - b))
+
+
+@jax.jit
+def _mean_source(grid: Grid, b: jax.Array, share: jax.Array | None) -> jax.Array:
+    share = jnp.ones(grid.full_shape, b.dtype) if share is None else share
+    return jnp.sum(b) * grid.cell_volume / grid.integral(share)
+
+
+@jax.jit
+def _balances(grid: Grid, b: jax.Array) -> jax.Array:
+    box = zip(grid.spacing, grid.lower, grid.upper, strict=True)
+    order = 10 * sum((h / (high - low)) ** 2 for h, low, high in box)
+    share = max(min(order, 0.5), 100 * float(jnp.finfo(b.dtype).eps))
+    return ~(jnp.abs(jnp.sum(b)) > share * jnp.sum(jnp.abs(b)))
+
+
+@jax.jit
+def _balanced(operator: EllipticOperator, b: jax.Array, share: jax.Array | None) -> jax.Array:
+    if share is None:
+        return b - jnp.mean(b)
+    # As much of all parts of the medium: the rows of small parts are small.
+    own = operator.weigh(share[operator.grid.unknowns])
+    return b - _mean_source(operator.grid, b, share) * own
+
+
+@jax.jit
+def _without_integral(grid: Grid, share: jax.Array, field: jax.Array) -> jax.Array:
+    mean = grid.integral(share * field) / grid.integral(share)
+    return jnp.where(share > 0, field - mean, 0)
+
+
+@jax.jit
+def _field(
+    grid: Grid, u: jax.Array, is_outside: jax.Array | None, boundary_field: jax.Array
+) -> jax.Array:
+    u = u if is_outside is None else jnp.where(is_outside, 0, u)
+    return boundary_field.astype(u.dtype) + grid.on_all_nodes(u, 0)
+
+
+@jax.jit
+def _extension(grid: Grid, boundary_field: jax.Array, is_outside: jax.Array | None) -> jax.Array:
+    extension = jnp.zeros_like(boundary_field)
+    for axis, (low, high) in enumerate(grid.boundary):
+        missing, end = boundary_field - extension, grid.full_shape[axis] - 1
+        first, last = (jax.lax.slice_in_dim(missing, j, j + 1, axis=axis) for j in (0, end))
+        t = np.linspace(0, 1, end + 1).reshape(
+            [-1 if d == axis else 1 for d in range(missing.ndim)]
+        )
+        shares = (1 - t, t) if low is high else (np.ones_like(t), np.ones_like(t))
+        for side, values, share in zip((low, high), (first, last), shares, strict=True):
+            if side is Boundary.DIRICHLET:
+                extension = extension + jnp.asarray(share, values.dtype) * values
+    if is_outside is None:
+        return extension
+    is_given = grid.on_all_nodes(is_outside, True)
+    return jnp.where(is_given, boundary_field, extension)
+
+
+@jax.jit
+def _where_given(grid: Grid, level: jax.Array | None, g: jax.Array) -> jax.Array:
+    """g where it holds, elsewhere 0."""
+    return jnp.where(_is_given_at(grid, level), g, jnp.zeros(grid.full_shape, grid.dtype))
+
+
+def _checked_source(grid: Grid, level: jax.Array | None, given: Any) -> jax.Array:
+    """The source, which may be anything where there is no equation."""
+    source = grid.sample("source", given)
+    if is_traced(source) or np.isfinite(np.asarray(source)).all():
+        return source
+    where = jnp.broadcast_to(_is_given_at(grid, level), grid.full_shape)
+    return checked("source", jnp.where(where, 0, source), "finite values")
+
+
+@jax.jit
+def _rows(grid: Grid, source: jax.Array, flux: SideValues) -> jax.Array:
+    """f + Σ q/(wᵢhᵢ) at the unknowns."""
+    rows = jnp.broadcast_to(source, grid.full_shape)[grid.unknowns]
+    return add_on_sides(grid, rows, flux)
+
+
+@jax.jit
+def _with_interface(
+    rows: jax.Array,
+    whole: EllipticOperator,
+    medium: Medium | None,
+    level: jax.Array,
+    g: jax.Array,
+    slopes: list[jax.Array] | None,
+) -> jax.Array:
+    """Rows with what the interface adds."""
+    return rows + interface_load(whole.grid, level, faces_within(whole, medium), g, slopes)
+
+
+@jax.jit
+def _right_hand_side(
+    domain: Domain, boundary_field: jax.Array, rows: jax.Array, medium: Medium | None
+) -> tuple[jax.Array, jax.Array]:
+    """b, and where data are in pieces of a medium that nothing holds; b is NaN if there are any."""
+    operator, _, is_outside = domain
+    grid, is_loose = operator.grid, jnp.zeros((), bool)
+    if medium is not None and operator.filled is not None:
+        is_loose = (medium.volume[grid.unknowns] > 0) & ~operator.filled & (rows != 0)
+    if is_outside is not None:
+        assert operator.reaction is not None  # of which these nodes have one of their own
+        own = operator.reaction * boundary_field[grid.unknowns]
+        rows = jnp.where(is_outside, own, rows)
+    b = operator.weigh(rows) + operator.boundary_load(boundary_field)
+    return jnp.where(is_loose.any(), jnp.nan, b), is_loose
 
 
 def _is_given_at(grid: Grid, level: jax.Array | None) -> jax.Array:
-    """Whether u is given at each node, shape `grid.full_shape`."""
+    """Whether u is given at each node."""
     given = jnp.zeros((1,) * grid.ndim, bool) if level is None else level <= 0
     for axis, size in enumerate(grid.full_shape):
         outside = np.ones(size, bool)

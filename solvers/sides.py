@@ -9,6 +9,9 @@ import numpy as np
 from solvers.arguments import as_real, checked, is_traced
 from solvers.grid import Boundary, Grid, per_axis, without
 
+# Per axis of the (low, high) side: a number, values at its nodes, or None where they are 0.
+SideValues = tuple[tuple[jax.Array | None, jax.Array | None], ...]
+
 
 def side_pairs(name: str, given: Any, grid: Grid) -> tuple[tuple[Any, Any], ...]:
     """Spread what is given on Neumann sides to a (low, high) pair per axis; None elsewhere.
@@ -55,27 +58,35 @@ def is_nonzero(values: Any) -> bool:
     return not is_traced(values) and bool(np.asarray(values).any())
 
 
-def add_on_sides(
-    name: str,
-    pairs: tuple[tuple[Any, Any], ...],
-    grid: Grid,
-    rows: jax.Array,
-    *,
-    signed: bool = True,
-) -> jax.Array:
-    """Rows + Σ q/(wᵢhᵢ), of shape `grid.shape`, q the values on Neumann sides.
+def read_sides(
+    name: str, pairs: tuple[tuple[Any, Any], ...], grid: Grid, *, signed: bool = True
+) -> SideValues:
+    """Values at the nodes of the sides on which any are given; None where they are known to be 0.
 
     Raises:
         ValueError: for values of the wrong shape, or that are known and not finite, or negative
             where they are not `signed`.
     """
-    for axis, pair in enumerate(pairs):
-        for side, value in enumerate(pair):
-            if value is not None:
+
+    def read(axis: int, end: int) -> jax.Array | None:
+        given = pairs[axis][end]
+        if not is_given(given):
+            return None
+        values = side_values(name, grid, axis, end, given, signed=signed)
+        return values if is_given(values) else None
+
+    return tuple((read(axis, 0), read(axis, 1)) for axis in range(grid.ndim))
+
+
+def add_on_sides(grid: Grid, rows: jax.Array, values: SideValues) -> jax.Array:
+    """Rows + Σ q/(wᵢhᵢ), of shape `grid.shape`, q the values on Neumann sides."""
+    for axis, pair in enumerate(values):
+        for end, q in enumerate(pair):
+            if q is not None:
                 share = 2 / grid.spacing[axis]  # 1/(wᵢhᵢ), wᵢ = ½
-                values = side_values(name, grid, axis, side, value, signed=signed)
-                values = share * values[without(grid.unknowns, axis)]
-                rows = rows + on_side(values, axis, side, grid.shape[axis])
+                whole = jnp.broadcast_to(q, without(grid.full_shape, axis))
+                there = share * whole[without(grid.unknowns, axis)]
+                rows = rows + on_side(there, axis, end, grid.shape[axis])
     return rows
 
 
@@ -93,12 +104,19 @@ def on_side(values: jax.Array, axis: int, side: int, size: int) -> jax.Array:
 def side_values(
     name: str, grid: Grid, axis: int, side: int, given: Any, *, signed: bool = True
 ) -> jax.Array:
-    """What is given on one side at all of its nodes, of `grid.full_shape` without `axis`."""
+    """What is given on one side, a number or of `grid.full_shape` without `axis`."""
     if callable(given):
-        given = given(*(jnp.take(x, -side, axis=axis) for x in grid.coordinates()))
+        given = given(*_coordinates(grid, axis, side))
     shape = without(grid.full_shape, axis)
     values = as_real(name, given, grid.dtype, ((), shape))
     wanted = "finite values" if signed else "finite numbers that are not negative"
     wanted += f" on the {('low', 'high')[side]} side of axis {axis}"
-    values = checked(name, values, wanted, lambda x: (x < 0) & (not signed))
-    return jnp.broadcast_to(values, shape)
+    return checked(name, values, wanted, lambda x: (x < 0) & (not signed))
+
+
+def _coordinates(grid: Grid, axis: int, side: int) -> list[jax.Array]:
+    """Those of the nodes on a side."""
+    lines = [grid.nodes(d) for d in range(grid.ndim)]
+    lines[axis] = lines[axis][-side, None]
+    nodes = np.meshgrid(*lines, indexing="ij")
+    return [jnp.asarray(np.squeeze(x, axis), grid.dtype) for x in nodes]

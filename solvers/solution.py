@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 
 from solvers.arguments import expect, is_traced
-from solvers.differences import face_flux, interpolate
+from solvers.differences import derivatives, fluxes, interpolate
 from solvers.direct import FastDiagonalization
 from solvers.failures import explain_failure, slowness, with_prediction
 from solvers.grid import Boundary, Grid
@@ -102,7 +102,7 @@ class Solution(eqx.Module):
         a medium u is continued linearly, so that they are of first order beside it.
         """
         field = self._continued()
-        return tuple(self.grid.derivative(field, axis) for axis in range(self.grid.ndim))
+        return tuple(derivatives(self.grid, field))
 
     def flux(self) -> tuple[jax.Array, ...]:
         """−a ∂u/∂xᵢ on the faces between nodes along axis i, low to high, at the unknowns across.
@@ -112,7 +112,7 @@ class Solution(eqx.Module):
         problem with `inside`, whose faces have 0 here, by `interface_flux`.
         """
         self._expect_one()
-        return tuple(face_flux(self.operator, self.field, axis) for axis in range(self.grid.ndim))
+        return tuple(fluxes(self.operator, self.field))
 
     def evaluate(self, *points: Any) -> jax.Array:
         """u at any points by multilinear interpolation, second order.
