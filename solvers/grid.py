@@ -224,14 +224,7 @@ class Grid(eqx.Module):
             raise ValueError(
                 f"field: expected all nodes, shape {self.full_shape}, got {field.shape}"
             )
-        for axis in reversed(range(self.ndim)):
-            weights = np.full(self.full_shape[axis], self.spacing[axis])
-            if not self.is_periodic(axis):
-                weights[[0, -1]] *= 0.5
-            # A product of matrices would be cut to 10 bits on a GPU.
-            row = jnp.asarray(weights.reshape([1] * axis + [-1]), field.dtype)
-            field = jnp.sum(field * row, axis)
-        return field
+        return _integral(self, field)
 
     def without_integral(self, field: jax.Array) -> jax.Array:
         """Shift a field on all nodes to ∫ = 0."""
@@ -320,6 +313,18 @@ class Grid(eqx.Module):
         low, high = self.boundary[axis]
         stop = self.intervals[axis] + (1 if high is Boundary.NEUMANN else 0)
         return (1 if low is Boundary.DIRICHLET else 0), stop
+
+
+@jax.jit
+def _integral(grid: Grid, field: jax.Array) -> jax.Array:
+    for axis in reversed(range(grid.ndim)):
+        weights = np.full(grid.full_shape[axis], grid.spacing[axis])
+        if not grid.is_periodic(axis):
+            weights[[0, -1]] *= 0.5
+        # A product of matrices would be cut to 10 bits on a GPU.
+        row = jnp.asarray(weights.reshape([1] * axis + [-1]), field.dtype)
+        field = jnp.sum(field * row, axis)
+    return field
 
 
 def _counts(intervals: Any) -> tuple[int, ...]:

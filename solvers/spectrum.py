@@ -36,15 +36,23 @@ def modes(u: jax.Array, grid: Grid) -> jax.Array:
         >>> print(abs(modes(u, grid)).round(3))
         [0. 3. 0. 0. 0. 0. 0.]
     """
-    coefficients = grid.restrict("u", u)
-    for axis in range(grid.ndim):
-        coefficients = transforms.analyze(coefficients, grid, axis)
-    return coefficients
+    return _analyzed(grid, grid.restrict("u", u))
 
 
 def from_modes(coefficients: jax.Array, grid: Grid) -> jax.Array:
     """Values at the unknowns of Σ_k û_k φ_k, the inverse of `modes`."""
-    u = grid.restrict("coefficients", coefficients)
+    return _synthesized(grid, grid.restrict("coefficients", coefficients))
+
+
+@jax.jit
+def _analyzed(grid: Grid, u: jax.Array) -> jax.Array:
+    for axis in range(grid.ndim):
+        u = transforms.analyze(u, grid, axis)
+    return u
+
+
+@jax.jit
+def _synthesized(grid: Grid, u: jax.Array) -> jax.Array:
     for axis in range(grid.ndim):
         u = transforms.synthesize(u, grid, axis)
     return u
@@ -95,6 +103,11 @@ def jacobi_eigenvalues(operator: EllipticOperator) -> jax.Array:
     expect("operator", operator, EllipticOperator, "an EllipticOperator, as problem.operator is")
     if not operator.is_constant:
         raise ValueError("operator: expected constant coefficients")
+    return _jacobi_eigenvalues(operator)
+
+
+@jax.jit
+def _jacobi_eigenvalues(operator: EllipticOperator) -> jax.Array:
     grid = operator.grid
     reaction = jnp.zeros((), grid.dtype) if operator.reaction is None else operator.reaction
     diagonal = reaction + sum(2 * c for c in operator.conductances)

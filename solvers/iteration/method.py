@@ -202,6 +202,11 @@ def fixed_steps(method: AbstractIteration, setup: Any, r: jax.Array, steps: int)
     return method.current(setup, repeated(method, setup, r, carry, steps))
 
 
+@eqx.filter_jit
+def _prepared(method: AbstractPreconditioner, operator: Operator) -> Any:
+    return method.prepare(operator)
+
+
 def as_preconditioner(
     method: AbstractPreconditioner, operator: lx.AbstractLinearOperator, *, steps: int = 1
 ) -> lx.FunctionLinearOperator:
@@ -231,7 +236,7 @@ def as_preconditioner(
     arrays, static = eqx.partition((method, operator), eqx.is_array)
     method, frozen = eqx.combine(jax.lax.stop_gradient(arrays), static)
     ours = as_operator(frozen)
-    setup = method.prepare(ours)
+    setup = _prepared(method, ours)
 
     def apply(r: Any) -> Any:
         flat = without_mean(ours, read_vector(ours, "vector", r))
