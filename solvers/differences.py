@@ -1,7 +1,6 @@
 """Derivatives and fluxes of a field on all nodes, and its values anywhere."""
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ from solvers.domain import faces_within
 from solvers.grid import Boundary, Grid
 from solvers.interface import interface_load, interface_pull, level_on, slopes_of
 from solvers.medium import Medium, medium_on, on_surface
-from solvers.operators import EllipticOperator
+from solvers.operators import EllipticOperator, diffusion_at_nodes
 from solvers.problems import Poisson
 from solvers.sides import SideValues, on_side, read_sides
 
@@ -119,16 +118,12 @@ def boundary_flux(problem: Poisson, u: Any) -> Sides:
         -1.000000
     """
     grid, field = problem.grid, _field_of(problem, u)
-    a = problem.diffusion
-    given = tuple(read_sides(name, getattr(problem, name), grid) for name in ("flux", "robin"))
     return _balancing(
         grid,
         field,
         _imbalance(problem, field),
-        tuple(
-            grid.sample("diffusion", x) for x in (a if isinstance(a, Sequence) else [a] * grid.ndim)
-        ),
-        given,
+        diffusion_at_nodes(grid, problem.diffusion),
+        (read_sides("flux", problem.flux, grid), read_sides("robin", problem.robin, grid)),
         level_on(grid, problem.inside),
         medium_on(grid, problem.medium),
     )
@@ -258,8 +253,8 @@ def surface_flux(problem: Poisson, u: Any) -> jax.Array:
     medium = medium_on(grid, problem.medium)
     if medium is None:
         return jnp.zeros_like(field)
-    given = problem.diffusion, problem.surface_flux, problem.surface_robin
-    q, alpha = on_surface(grid, medium, *given)
+    a = diffusion_at_nodes(grid, problem.diffusion)
+    q, alpha = on_surface(grid, medium, a, problem.surface_flux, problem.surface_robin)
     return _out_of_surface(q, alpha, field, level_on(grid, problem.inside))
 
 

@@ -11,7 +11,12 @@ from solvers.arguments import is_traced
 from solvers.grid import Boundary, Grid
 from solvers.interface import cut, interface_pull
 from solvers.medium import Medium, on_surface, where_positive
-from solvers.operators import EllipticOperator, checked_reaction, with_outer
+from solvers.operators import (
+    EllipticOperator,
+    checked_reaction,
+    diffusion_at_nodes,
+    with_outer,
+)
 from solvers.pieces import joined
 from solvers.sides import SideValues, is_given, on_side, read_sides
 
@@ -35,7 +40,7 @@ def in_medium(grid: Grid, medium: Medium, data: Data, flux: Any, robin: Any) -> 
         data: given in the medium and on the sides of the box.
         flux, robin: q and α of the surface.
     """
-    q, alpha = on_surface(grid, medium, data.diffusion, flux, robin)
+    q, alpha = on_surface(grid, medium, diffusion_at_nodes(grid, data.diffusion), flux, robin)
 
     c = grid.sample("reaction", data.reaction)
     c = checked_reaction(c if c.ndim == 0 else where_positive(medium.volume, c))

@@ -70,18 +70,16 @@ def medium_on(grid: Grid, given: Any) -> Medium | None:
 
 
 def on_surface(
-    grid: Grid, medium: Medium, diffusion: Any, flux: Any, robin: Any
+    grid: Grid, medium: Medium, a: tuple[jax.Array, ...], flux: Any, robin: Any
 ) -> tuple[jax.Array, jax.Array]:
     """What the surface adds to source and reaction, S q/(1 + αd/a) and S α/(1 + αd/a).
 
-    That is q − αu on the surface, u there being that of the node and d times its slope. Shape
-    `grid.full_shape`.
+    That is q − αu on the surface, u there being that of the node and d times its slope; a is given
+    for each axis. Shape `grid.full_shape`.
 
     Raises:
         ValueError: for values that are not finite on the surface, or a negative α.
     """
-    given = diffusion if isinstance(diffusion, Sequence) else (diffusion,) * grid.ndim
-    a = tuple(grid.sample("diffusion", x) for x in given)
     q = _values("surface_flux", grid, medium, flux, signed=True)
     rate = _values("surface_robin", grid, medium, robin, signed=False)
     return _through_surface(medium, a, q, rate)

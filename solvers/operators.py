@@ -287,6 +287,12 @@ def _diffusion_per_axis(grid: Grid, diffusion: Any) -> tuple[jax.Array | Cells, 
     return tuple(map(read, diffusion))
 
 
+def diffusion_at_nodes(grid: Grid, diffusion: Any) -> tuple[jax.Array, ...]:
+    """a of each axis, numbers or on all nodes."""
+    given = diffusion if isinstance(diffusion, Sequence) else (diffusion,) * grid.ndim
+    return tuple(grid.sample("diffusion", a) for a in given)
+
+
 def _conductances(grid: Grid, given: tuple[jax.Array | Cells, ...]) -> tuple[jax.Array, ...]:
     """a/hᵢ² as scalars, or on faces where any of them varies."""
     squares = tuple(jnp.asarray(h**2, grid.dtype) for h in grid.spacing)
