@@ -11,7 +11,7 @@ from solvers.arguments import checked, is_traced
 from solvers.domain import Data, Domain, faces_within, in_medium, refuse_loose, within
 from solvers.grid import Boundary, Grid
 from solvers.interface import interface_load, level_on, slopes_of
-from solvers.medium import Medium, medium_on
+from solvers.medium import Medium, medium_on, where_positive
 from solvers.operators import EllipticOperator
 from solvers.sides import SideValues, add_on_sides, is_given, is_nonzero, read_sides, side_pairs
 
@@ -114,7 +114,7 @@ class Poisson(eqx.Module):
         data = Data(self.source, diffusion, reaction, self.flux, self.robin)
         if level is not None and is_given(reaction):
             c = grid.sample("reaction", self.reaction)
-            data = data._replace(reaction=jnp.where(level > 0, c, 0))
+            data = data._replace(reaction=where_positive(level, c))
         if filling is not None:
             data = in_medium(grid, filling, data, surface_flux, surface_robin)
         elif medium is None and (is_given(surface_flux) or is_given(surface_robin)):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import Grid, Jacobi, Poisson, solve
+from solvers import Grid, Jacobi, Poisson, boundary_flux, interface_flux, solve
 from tests.solvers.cases import D, Dense, N, P, sides
 from tests.solvers.test_grid import grids
 
@@ -103,6 +103,36 @@ def test_the_energy_is_least_at_the_solution() -> None:
     # ½uᵀAu − bᵀu = −½bᵀu there, and the field with its boundary counts as the same u.
     work = jnp.sum(problem.rhs * solution.value) * problem.grid.cell_volume
     assert problem.energy(solution.field) == pytest.approx(float(-work / 2), rel=1e-12)
+
+
+def test_few_programs_make_a_problem_and_a_new_function_compiles_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Operation by operation there were 60, of 15 ms each; as part of a program each new function
+    would compile it again."""
+    grid = Grid((13, 17), boundary=((D, N), N))
+
+    def make(rise: float) -> None:
+        problem = Poisson(
+            grid,
+            lambda x, y: rise * x,
+            diffusion=lambda x, y: rise + x,
+            robin=1.0,
+            inside=lambda x, y: x + y - 0.3,
+            boundary_values=lambda x, y: rise * y,
+        )
+        sides = boundary_flux(problem, problem.rhs)
+        jax.block_until_ready((interface_flux(problem, problem.rhs), sides))
+
+    counts = []
+    for rise in (1.0, 2.0):
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level("WARNING"):
+            make(rise)
+        messages = [record.getMessage() for record in caplog.records]
+        counts.append(sum("Finished XLA compilation" in message for message in messages))
+    assert 0 < counts[0] < 30
+    assert counts[1] == 0
 
 
 def test_problems_pass_through_jit_and_vmap() -> None:
