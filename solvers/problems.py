@@ -128,13 +128,14 @@ class Poisson(eqx.Module):
             raise ValueError(
                 "boundary_values: given, but no side of the grid is Boundary.DIRICHLET"
             )
-        wanted = "finite values on Dirichlet sides" + ("" if level is None else " and outside")
-        self.boundary_field = checked("boundary_values", _where_given(grid, level, g), wanted)
+        slopes = None if level is None else slopes_of(grid, boundary_values)
         source = _checked_source(grid, level, data.source)
-        rows = _rows(grid, source, read_sides("flux", data.flux, grid))
-        if level is not None:
-            rows = _with_interface(rows, whole, filling, level, g, slopes_of(grid, boundary_values))
-        self.rhs, is_loose = _right_hand_side(domain, self.boundary_field, rows, filling)
+        flux = read_sides("flux", data.flux, grid)
+        field, self.rhs, is_loose = _assembled(
+            domain, whole, level, filling, source, flux, (g, slopes)
+        )
+        wanted = "finite values on Dirichlet sides" + ("" if level is None else " and outside")
+        self.boundary_field = checked("boundary_values", field, wanted)
         refuse_loose(is_loose)
 
     @property
@@ -147,6 +148,10 @@ class Poisson(eqx.Module):
         if u.shape != self.grid.shape:
             raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
         return _field(self.grid, self.grid.floating(u), self.is_outside, self.boundary_field)
+
+    def solution_field(self, u: jax.Array) -> jax.Array:
+        """`field` of a solution at the unknowns: where constants are free, the one with ∫ = 0."""
+        return _solution_field(self.operator, u, self.is_outside, self.boundary_field, self.share)
 
     def boundary_extension(self) -> jax.Array:
         """Extend the boundary values to all nodes: a guess that meets them, `grid.full_shape`.
@@ -185,12 +190,6 @@ class Poisson(eqx.Module):
             return self.rhs
         return _balanced(self.operator, self.rhs, self.share)
 
-    def without_integral(self, field: jax.Array) -> jax.Array:
-        """Shift a field on all nodes to ∫ = 0 over the medium; 0 stays where that is not."""
-        if self.share is None:
-            return self.grid.without_integral(field)
-        return _without_integral(self.grid, self.share, field)
-
 
 @jax.jit
 def _residual(operator: EllipticOperator, b: jax.Array, u: jax.Array) -> jax.Array:
@@ -226,17 +225,29 @@ def _balanced(operator: EllipticOperator, b: jax.Array, share: jax.Array | None)
 
 
 @jax.jit
-def _without_integral(grid: Grid, share: jax.Array, field: jax.Array) -> jax.Array:
-    mean = grid.integral(share * field) / grid.integral(share)
-    return jnp.where(share > 0, field - mean, 0)
-
-
-@jax.jit
 def _field(
     grid: Grid, u: jax.Array, is_outside: jax.Array | None, boundary_field: jax.Array
 ) -> jax.Array:
     u = u if is_outside is None else jnp.where(is_outside, 0, u)
     return boundary_field.astype(u.dtype) + grid.on_all_nodes(u, 0)
+
+
+@jax.jit
+def _solution_field(
+    operator: EllipticOperator,
+    u: jax.Array,
+    is_outside: jax.Array | None,
+    boundary_field: jax.Array,
+    share: jax.Array | None,
+) -> jax.Array:
+    grid = operator.grid
+    field = _field(grid, u, is_outside, boundary_field)
+    if not operator.is_singular:
+        return field
+    if share is None:
+        return grid.without_integral(field)
+    mean = grid.integral(share * field) / grid.integral(share)
+    return jnp.where(share > 0, field - mean, 0)
 
 
 @jax.jit
@@ -258,12 +269,6 @@ def _extension(grid: Grid, boundary_field: jax.Array, is_outside: jax.Array | No
     return jnp.where(is_given, boundary_field, extension)
 
 
-@jax.jit
-def _where_given(grid: Grid, level: jax.Array | None, g: jax.Array) -> jax.Array:
-    """g where it holds, elsewhere 0."""
-    return jnp.where(_is_given_at(grid, level), g, jnp.zeros(grid.full_shape, grid.dtype))
-
-
 def _checked_source(grid: Grid, level: jax.Array | None, given: Any) -> jax.Array:
     """The source, which may be anything where there is no equation."""
     source = grid.sample("source", given)
@@ -274,32 +279,26 @@ def _checked_source(grid: Grid, level: jax.Array | None, given: Any) -> jax.Arra
 
 
 @jax.jit
-def _rows(grid: Grid, source: jax.Array, flux: SideValues) -> jax.Array:
-    """f + Σ q/(wᵢhᵢ) at the unknowns."""
-    rows = jnp.broadcast_to(source, grid.full_shape)[grid.unknowns]
-    return add_on_sides(grid, rows, flux)
-
-
-@jax.jit
-def _with_interface(
-    rows: jax.Array,
+def _assembled(
+    domain: Domain,
     whole: EllipticOperator,
+    level: jax.Array | None,
     medium: Medium | None,
-    level: jax.Array,
-    g: jax.Array,
-    slopes: list[jax.Array] | None,
-) -> jax.Array:
-    """Rows with what the interface adds."""
-    return rows + interface_load(whole.grid, level, faces_within(whole, medium), g, slopes)
+    source: jax.Array,
+    flux: SideValues,
+    given: tuple[jax.Array, list[jax.Array] | None],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """g where it holds, b, and where data are in pieces of a medium that nothing holds.
 
-
-@jax.jit
-def _right_hand_side(
-    domain: Domain, boundary_field: jax.Array, rows: jax.Array, medium: Medium | None
-) -> tuple[jax.Array, jax.Array]:
-    """b, and where data are in pieces of a medium that nothing holds; b is NaN if there are any."""
+    b is NaN if there are any. `given` is g and its slopes.
+    """
     operator, _, is_outside = domain
     grid, is_loose = operator.grid, jnp.zeros((), bool)
+    boundary_field = jnp.zeros(grid.full_shape, grid.dtype)
+    boundary_field = jnp.where(_is_given_at(grid, level), given[0], boundary_field)
+    rows = add_on_sides(grid, jnp.broadcast_to(source, grid.full_shape)[grid.unknowns], flux)
+    if level is not None:
+        rows = rows + interface_load(grid, level, faces_within(whole, medium), *given)
     if medium is not None and operator.filled is not None:
         is_loose = (medium.volume[grid.unknowns] > 0) & ~operator.filled & (rows != 0)
     if is_outside is not None:
@@ -307,7 +306,7 @@ def _right_hand_side(
         own = operator.reaction * boundary_field[grid.unknowns]
         rows = jnp.where(is_outside, own, rows)
     b = operator.weigh(rows) + operator.boundary_load(boundary_field)
-    return jnp.where(is_loose.any(), jnp.nan, b), is_loose
+    return boundary_field, jnp.where(is_loose.any(), jnp.nan, b), is_loose
 
 
 def _is_given_at(grid: Grid, level: jax.Array | None) -> jax.Array:

@@ -351,12 +351,10 @@ def _assemble(
 ) -> Solution:
     stats = _statistics(problem.operator, b, options, solved)
     reason = Reason.where(balances, stats["reason"], Reason.incompatible)
-    field, low = problem.field(solved.value), stats.get("low")
-    if problem.operator.is_singular:
-        field = problem.without_integral(field)
+    low = stats.get("low")
     # Where nothing was done, zeros or the guess would pass for a solution.
-    field = jnp.where(reason == Reason.nonfinite_input, jnp.nan, field)
-    value = field[problem.grid.unknowns]
+    is_nothing = reason == Reason.nonfinite_input
+    field, value = _spoiled(problem.grid, problem.solution_field(solved.value), is_nothing)
     if problem.operator.is_singular and low is not None:
         low = low + shifted_rest(solved.value, value)
     return Solution(
@@ -373,6 +371,13 @@ def _assemble(
         operator=problem.operator,
         method=type(method).__name__,
     )
+
+
+@jax.jit
+def _spoiled(grid: Grid, field: jax.Array, is_nothing: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A field on all nodes and at the unknowns, NaN where it is nothing."""
+    field = jnp.where(is_nothing, jnp.nan, field)
+    return field, field[grid.unknowns]
 
 
 def _statistics(

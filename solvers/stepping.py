@@ -67,7 +67,7 @@ def _start(problem: Poisson, method: AbstractIteration, initial: Any) -> tuple[A
     u = jnp.zeros_like(problem.rhs) if guess is None else guess
     b, u = problem.balanced(), without_mean(operator, u)
     setup = method.prepare(operator)
-    return (setup, b, method.start(setup, b, u)), _field(problem, u)
+    return (setup, b, method.start(setup, b, u)), problem.solution_field(u)
 
 
 def _step(problem: Poisson, method: AbstractIteration, state: Any) -> tuple[Any, jax.Array]:
@@ -78,12 +78,7 @@ def _step(problem: Poisson, method: AbstractIteration, state: Any) -> tuple[Any,
 
 def _now(problem: Poisson, method: AbstractIteration, state: Any) -> tuple[jax.Array]:
     setup, _, carry = state
-    return (_field(problem, method.current(setup, carry)),)
-
-
-def _field(problem: Poisson, u: jax.Array) -> jax.Array:
-    field = problem.field(u)
-    return problem.without_integral(field) if problem.operator.is_singular else field
+    return (problem.solution_field(method.current(setup, carry)),)
 
 
 def _run(function: Any, problem: Any, *arguments: Any) -> tuple[Any, ...]:
