@@ -299,4 +299,4 @@ def _merged(graph: Any, params: Any, rest: Any) -> nnx.Module:
 
 
 def _as_threshold(value: float) -> float:
-    return float(as_number("stop_at", value, lambda x: x <= 0, "a positive number"))
+    return float(as_number("stop_at", value, "a positive number", lambda x: x <= 0))

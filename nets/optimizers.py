@@ -88,7 +88,7 @@ def energy_natural_gradient(
         True
     """
     start = as_number(
-        "damping", damping, lambda x: (x <= 0) | (x > LARGEST), f"above 0, at most {LARGEST:.0e}"
+        "damping", damping, f"above 0, at most {LARGEST:.0e}", lambda x: (x <= 0) | (x > LARGEST)
     )
     trials = as_count("trials", trials)
 

@@ -393,5 +393,5 @@ def _as_decay(value: float | None) -> float | None:
     if value is None:
         return None
     return float(
-        as_number("average", value, lambda d: (d <= 0) | (d >= 1), "a decay between 0 and 1")
+        as_number("average", value, "a decay between 0 and 1", lambda d: (d <= 0) | (d >= 1))
     )

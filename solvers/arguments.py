@@ -38,7 +38,7 @@ def _as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]
     return array.astype(dtype)
 
 
-def as_number(name: str, value: Any, bad: Callable[[Any], Any], expected: str) -> jax.Array:
+def as_number(name: str, value: Any, expected: str, bad: Callable[[Any], Any]) -> jax.Array:
     """Turn an argument that is one real number into an array, a leaf that can be traced.
 
     As a Python number it would be static, and each new value would compile again.

@@ -36,15 +36,15 @@ def face_flux(operator: EllipticOperator, field: jax.Array, axis: int) -> jax.Ar
 
 
 @jax.jit
-def fluxes(operator: EllipticOperator, field: jax.Array) -> list[jax.Array]:
+def fluxes(operator: EllipticOperator, field: jax.Array) -> tuple[jax.Array, ...]:
     """−a ∂u/∂xᵢ on the faces along each axis."""
-    return [face_flux(operator, field, axis) for axis in range(operator.grid.ndim)]
+    return tuple(face_flux(operator, field, axis) for axis in range(operator.grid.ndim))
 
 
 @jax.jit
-def derivatives(grid: Grid, field: jax.Array) -> list[jax.Array]:
+def derivatives(grid: Grid, field: jax.Array) -> tuple[jax.Array, ...]:
     """∂u/∂xᵢ on all nodes along each axis."""
-    return [grid.derivative(field, axis) for axis in range(grid.ndim)]
+    return tuple(grid.derivative(field, axis) for axis in range(grid.ndim))
 
 
 def interpolate(grid: Grid, field: jax.Array, points: tuple[Any, ...]) -> jax.Array:
@@ -279,17 +279,14 @@ def _imbalance(problem: Poisson, field: jax.Array) -> jax.Array:
         problem.source,
         diffusion=problem.diffusion,
         # Pieces of a medium that a Dirichlet side held are held by 1 more.
-        reaction=c if problem.medium is None else grid.sample("reaction", c) + 1,
+        reaction=c if problem.share is None else grid.sample("reaction", c) + 1,
         boundary_values=0.0 if problem.inside is None else problem.boundary_values,
         inside=problem.inside,
         medium=problem.medium,
         surface_flux=problem.surface_flux,
         surface_robin=problem.surface_robin,
     )
-    share = None if problem.medium is None else closed.share
-    if problem.medium is not None and share is None:
-        share = jnp.ones_like(field)
-    return _lacking(closed.operator, closed.rhs, field, share)
+    return _lacking(closed.operator, closed.rhs, field, closed.share)
 
 
 @jax.jit

@@ -118,12 +118,11 @@ def _within(
     """The domain, whether it is empty, and whether it is in pieces that nothing holds."""
     grid, faces = whole.grid, faces_within(whole, medium)
     c = jnp.zeros(grid.shape, grid.dtype) if whole.reaction is None else whole.reaction
-    is_within, filled, null = jnp.ones(grid.shape, bool), None, None
-    is_given, is_loose, share = None, jnp.zeros((), bool), None
+    is_given = jnp.zeros(grid.shape, bool) if level is None else level[grid.unknowns] <= 0
+    is_within, is_loose = ~is_given, jnp.zeros((), bool)
+    share = filled = null = None
     if level is not None:
-        is_given = level[grid.unknowns] <= 0
         c = c + interface_pull(grid, level, faces)
-        is_within = level[grid.unknowns] > 0
         faces = cut(grid, level, faces)
     if medium is not None:
         is_within = is_within & (medium.volume[grid.unknowns] > 0)
@@ -136,7 +135,7 @@ def _within(
             is_held = ~(_pull(grid, faces, c) <= 0)  # NaN stays where a solve meets it
             is_within = is_within & joined(grid, faces, is_within & is_held)
             faces = cut(grid, grid.on_all_nodes(is_within, True).astype(grid.dtype), faces)
-            filled = is_within if is_given is None else is_within | is_given
+            filled = is_within | is_given
         share = jnp.where(grid.on_all_nodes(filled, True), medium.volume, 0)
     c = jnp.where(is_within, c, _own(whole))
     found = eqx.tree_at(

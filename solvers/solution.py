@@ -101,8 +101,7 @@ class Solution(eqx.Module):
         Beside the interface of a problem with `inside` they reach across it; beyond the surface of
         a medium u is continued linearly, so that they are of first order beside it.
         """
-        field = self._continued()
-        return tuple(derivatives(self.grid, field))
+        return derivatives(self.grid, self._continued())
 
     def flux(self) -> tuple[jax.Array, ...]:
         """−a ∂u/∂xᵢ on the faces between nodes along axis i, low to high, at the unknowns across.
@@ -112,7 +111,7 @@ class Solution(eqx.Module):
         problem with `inside`, whose faces have 0 here, by `interface_flux`.
         """
         self._expect_one()
-        return tuple(fluxes(self.operator, self.field))
+        return fluxes(self.operator, self.field)
 
     def evaluate(self, *points: Any) -> jax.Array:
         """u at any points by multilinear interpolation, second order.

@@ -166,8 +166,8 @@ def stopping(rtol: Any, atol: Any, max_steps: Any) -> tuple[jax.Array, jax.Array
     As Python numbers they would be static, and each new value would compile again.
     """
     wanted = "a finite number that is not negative"
-    rtol = as_number("rtol", rtol, lambda x: x < 0, wanted)
-    atol = as_number("atol", atol, lambda x: x < 0, wanted)
+    rtol = as_number("rtol", rtol, wanted, lambda x: x < 0)
+    atol = as_number("atol", atol, wanted, lambda x: x < 0)
     return rtol, atol, _steps(max_steps)
 
 

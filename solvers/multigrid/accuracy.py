@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvers.grid import Grid
 from solvers.multigrid.blocks import Blocks, join, split
 from solvers.multigrid.cycle import Plan, largest, run_cycle
 from solvers.multigrid.hierarchy import Hierarchy
@@ -43,20 +44,28 @@ def _truncation(operator: EllipticOperator, u: jax.Array) -> jax.Array:
     total, cuts, is_inner = jnp.zeros_like(u), jnp.zeros_like(u), True
     for axis in range(operator.grid.ndim):
         low, high = operator.face_pair(axis)
-        before2, before, own, after, after2 = _around(operator, u, axis, (2, 2))
+        before2, before, own, after, after2 = _around(operator.grid, u, axis, (2, 2))
         difference = (before2 + after2) - 4 * (before + after) + 6 * own
         total = total + (low + high) * difference / 24
-        faces = _around(operator, _open_faces(operator, axis), axis, (1, 2))
+        low2, to_low, to_high, high2 = faces = _around(
+            operator.grid, _open_faces(operator, axis), axis, (1, 2)
+        )
         is_inner = functools.reduce(jnp.logical_and, faces, is_inner)
         if operator.reaction is not None and operator.conductances[axis].ndim > 0:
-            low_cut = faces[2] & faces[3] & ~faces[1], high, own - 2 * after + after2
-            high_cut = faces[0] & faces[1] & ~faces[2], low, own - 2 * before + before2
-            for is_end, coupling, second in (low_cut, high_cut):
-                # The cut is in c as a/(θh²): there, c is larger than what joins whole lines.
-                is_cut = is_end & (operator.reaction >= coupling)
-                share = coupling / jnp.where(is_cut, operator.reaction, 1)
-                cuts = cuts - jnp.where(is_cut, (1 - share) / 2 * coupling * second, 0)
+            c, is_end = operator.reaction, (to_high & high2 & ~to_low, low2 & to_low & ~to_high)
+            cuts = cuts + _at_cut(c, is_end[0], high, own - 2 * after + after2)
+            cuts = cuts + _at_cut(c, is_end[1], low, own - 2 * before + before2)
     return jnp.where(is_inner, total, 0) + cuts
+
+
+def _at_cut(c: jax.Array, is_end: jax.Array, coupling: jax.Array, second: jax.Array) -> jax.Array:
+    """τ where a line ends at an interface, of its second difference.
+
+    The cut is in c as a/(θh²): c is larger there than the `coupling` of whole lines, a/h².
+    """
+    is_cut = is_end & (c >= coupling)
+    share = coupling / jnp.where(is_cut, c, 1)
+    return jnp.where(is_cut, -(1 - share) / 2 * coupling * second, 0)
 
 
 def _open_faces(operator: EllipticOperator, axis: int) -> jax.Array:
@@ -71,10 +80,8 @@ def _open_faces(operator: EllipticOperator, axis: int) -> jax.Array:
     return jnp.asarray(is_open) & (jax.lax.slice_in_dim(conductance, 0, size, axis=axis) > 0)
 
 
-def _around(
-    operator: EllipticOperator, values: jax.Array, axis: int, reach: tuple[int, int]
-) -> list[jax.Array]:
+def _around(grid: Grid, values: jax.Array, axis: int, reach: tuple[int, int]) -> list[jax.Array]:
     """Values from so many places before to so many after each along an axis; 0 beyond sides."""
-    size, mode = values.shape[axis], "wrap" if operator.grid.is_periodic(axis) else "constant"
+    size, mode = values.shape[axis], "wrap" if grid.is_periodic(axis) else "constant"
     padded = jnp.pad(values, [reach if d == axis else (0, 0) for d in range(values.ndim)], mode)
     return [jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(sum(reach) + 1)]

@@ -148,7 +148,7 @@ class Multigrid(AbstractIteration):
             if not full:
                 raise ValueError("error_fraction: needs full=True, of which the estimates come")
             wanted = "a positive number"
-            error_fraction = as_number("error_fraction", error_fraction, lambda x: x <= 0, wanted)
+            error_fraction = as_number("error_fraction", error_fraction, wanted, lambda x: x <= 0)
         self.error_fraction = error_fraction
         self.precision = _precision(precision)
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)

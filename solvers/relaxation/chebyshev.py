@@ -95,7 +95,7 @@ class Chebyshev(AbstractIteration):
         self.smallest = None
         if smallest is not None:
             wanted = "a number between 0 and 1"
-            self.smallest = as_number("smallest", smallest, lambda x: (x <= 0) | (x >= 1), wanted)
+            self.smallest = as_number("smallest", smallest, wanted, lambda x: (x <= 0) | (x >= 1))
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
         self.check_every = as_count("check_every", check_every)
 

@@ -87,7 +87,7 @@ class GaussSeidel(AbstractIteration):
         if not isinstance(ordering, Ordering):
             raise ValueError(f"ordering: expected a member of Ordering, got {ordering!r}")
         wanted = "a number between 0 and 2"
-        omega = as_number("over_relaxation", over_relaxation, lambda x: (x <= 0) | (x >= 2), wanted)
+        omega = as_number("over_relaxation", over_relaxation, wanted, lambda x: (x <= 0) | (x >= 2))
         self.over_relaxation = omega
         self.ordering = ordering
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)

@@ -92,7 +92,7 @@ class Jacobi(AbstractIteration):
         self.damping, self.is_undamped = None, False
         if damping is not None:
             wanted = "a number between 0 and 2"
-            omega = as_number("damping", damping, lambda x: (x <= 0) | (x >= 2), wanted)
+            omega = as_number("damping", damping, wanted, lambda x: (x <= 0) | (x >= 2))
             self.damping, self.is_undamped = omega, not is_traced(omega) and float(omega) == 1
         self.rtol, self.atol, self.max_steps = stopping(rtol, atol, max_steps)
         self.check_every = as_count("check_every", check_every)

@@ -91,11 +91,11 @@ def test_the_precision_is_jaxs_unless_said_otherwise() -> None:
 def test_what_is_known_stays_known_under_jit() -> None:
     @jax.jit
     def number(t: jax.Array) -> jax.Array:
-        assert float(as_number("t", 0.5, lambda x: x < 0, "")) == 0.5
+        assert float(as_number("t", 0.5, "", lambda x: x < 0)) == 0.5
         assert np.asarray(as_real("t", np.ones(3), "float32", ((3,),))).dtype == np.float32
         with pytest.raises(ValueError, match="t: expected more"):
-            as_number("t", -1, lambda x: x < 0, "more")
-        return as_number("t", t, lambda x: x < 0, "more")
+            as_number("t", -1, "more", lambda x: x < 0)
+        return as_number("t", t, "more", lambda x: x < 0)
 
     assert jnp.isnan(number(jnp.asarray(-1.0)))  # a solve will meet it
 
