@@ -11,12 +11,15 @@ of equal parity: the *seam*.
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 Parity = tuple[int, ...]
 Blocks = dict[Parity, jax.Array]
+# A grid function as its level stores it: blocks, or (`stacked`) all of them in one array.
+Values = Any
 
 
 def parities(ndim: int) -> list[Parity]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from solvers.compiler import HIGHEST
 from solvers.multigrid.axis import Axis
-from solvers.multigrid.blocks import Blocks, join, split
+from solvers.multigrid.blocks import Blocks, Values, join, split
 from solvers.multigrid.level import Level
-from solvers.multigrid.stacked import unstack
+from solvers.multigrid.stacked import Layout, unstack
 from solvers.multigrid.stencil import StencilLevel
 
 # Multiplications of a tensor solve that costs less than the levels it saves, its longest axis, and
@@ -41,6 +41,10 @@ class TensorSolve(eqx.Module):
         for axis, matrix in enumerate(self.synthesis):
             u = _product(matrix, u, axis)
         return split(u)
+
+    def to_blocks(self, u: Blocks) -> Blocks:
+        """The blocks of a function."""
+        return u
 
 
 def fits_tensor(axes: tuple[Axis, ...]) -> bool:
@@ -104,15 +108,25 @@ def _product(matrix: np.ndarray, u: jax.Array, axis: int) -> jax.Array:
 
 
 class DenseSolve(eqx.Module):
-    """Multiply with the inverse of a small matrix."""
+    """Multiply with the inverse of a small matrix.
+
+    Attributes:
+        inverse: of the level's matrix.
+        layout: of its functions where these are stacks, None for blocks.
+    """
 
     inverse: jax.Array
+    layout: Layout | None = eqx.field(static=True)
 
-    def __call__(self, f: Blocks) -> Blocks:
-        flat = join(f)
-        inverse = self.inverse.astype(flat.dtype)
-        u = jnp.matmul(inverse, flat.reshape(-1), precision=HIGHEST)
-        return split(u.reshape(flat.shape))
+    def __call__(self, f: Values) -> Values:
+        nodes = join(f) if self.layout is None else self.layout.join(f)
+        inverse = self.inverse.astype(nodes.dtype)
+        u = jnp.matmul(inverse, nodes.reshape(-1), precision=HIGHEST).reshape(nodes.shape)
+        return split(u) if self.layout is None else self.layout.split(u)
+
+    def to_blocks(self, u: Values) -> Blocks:
+        """The blocks of a function."""
+        return u if self.layout is None else unstack(u, self.layout)
 
 
 def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve:
@@ -121,7 +135,7 @@ def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve
     dtype = level.dtype
 
     def column(e: jax.Array) -> jax.Array:
-        return join(level.apply(split(e.reshape(level.shape)))).reshape(-1)
+        return level.join(level.apply(level.split(e.reshape(level.shape)))).reshape(-1)
 
     matrix = jax.vmap(column)(jnp.eye(size, dtype=dtype))
     matrix = (matrix + matrix.T) / 2
@@ -139,17 +153,14 @@ def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve
     if is_singular:
         inverse = inverse - n[:, None] * jnp.sum(n[:, None] * inverse, 0)[None]
         inverse = inverse - jnp.sum(n[None] * inverse, 1)[:, None] * n[None]
-    return DenseSolve(inverse)
+    return DenseSolve(inverse, level.layout if isinstance(level, StencilLevel) else None)
 
 
 def _constant(level: Level | StencilLevel) -> jax.Array:
     """1 where row sums are 0, and 0 at nodes without a medium; flat."""
-    if isinstance(level, StencilLevel):
-        excess = join(unstack(level.excess, level.layout))
-    elif level.excess is not None:
-        excess = join(level.excess)
-    else:
-        excess = jnp.zeros(level.shape, level.dtype)
+    excess = jnp.zeros(level.shape, level.dtype)
+    if level.excess is not None:
+        excess = level.join(level.excess)
     return jnp.where(excess == 0, 1, 0).astype(level.dtype).reshape(-1)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from solvers.compiler import apart, fixed_rounds, unknown_false
-from solvers.multigrid.blocks import Blocks
+from solvers.multigrid.blocks import Values
 from solvers.multigrid.hierarchy import Hierarchy
 from solvers.multigrid.level import Level
 from solvers.placement import is_spread, spread, whole
@@ -38,8 +38,8 @@ class Plan(NamedTuple):
 
 
 def run_cycle(
-    hierarchy: Hierarchy, plan: Plan, f: Blocks, u: Blocks | None = None, depth: int = 0
-) -> Blocks:
+    hierarchy: Hierarchy, plan: Plan, f: Values, u: Values | None = None, depth: int = 0
+) -> Values:
     """One cycle for A u = f on level `depth`, from `u` or from zero.
 
     Cost: in sweeps or residuals on the level, (pre + post + 1)/(1 − γ2⁻ᵈ) in d dimensions, γ = 1
@@ -53,14 +53,14 @@ def run_cycle(
     # The loops over a general stencil are stages already.
     hold = written if isinstance(level, Level) else _placed
 
-    def sweeps(u: Blocks, count: int, reverse: bool) -> Blocks:
-        def sweep(v: Blocks) -> Blocks:
+    def sweeps(u: Values, count: int, reverse: bool) -> Values:
+        def sweep(v: Values) -> Values:
             return relaxation.sweep(level, f, v, reverse=reverse)
 
         return fixed_rounds(sweep, count, u, never)
 
     if u is None:
-        u = relaxation.sweep(level, f, {}, reverse=False)
+        u = relaxation.sweep(level, f, None, reverse=False)
         u = sweeps(u, plan.pre - 1, False) if plan.pre > 1 else hold(u, never)
     else:
         u = sweeps(u, plan.pre, False)
@@ -71,26 +71,26 @@ def run_cycle(
     return sweeps(u, plan.post, plan.symmetric)
 
 
-def never_of(f: Blocks) -> jax.Array:
+def never_of(f: Values) -> jax.Array:
     """False, in a way that the compiler cannot know."""
-    return unknown_false(next(x for x in f.values() if x.size))
+    return unknown_false(next(x for x in jax.tree.leaves(f) if x.size))
 
 
-def written(blocks: Blocks, never: jax.Array) -> Blocks:
+def written(u: Values, never: jax.Array) -> Values:
     """The same, as a stage of its own; on a mesh the exchanges between devices part them."""
-    return spread(blocks) if is_spread() else apart(blocks, never)
+    return spread(u) if is_spread() else apart(u, never)
 
 
-def _placed(blocks: Blocks, never: jax.Array) -> Blocks:
+def _placed(u: Values, never: jax.Array) -> Values:
     del never
-    return spread(blocks)
+    return spread(u)
 
 
-def _coarse_correction(hierarchy: Hierarchy, plan: Plan, f: Blocks, depth: int) -> Blocks:
+def _coarse_correction(hierarchy: Hierarchy, plan: Plan, f: Values, depth: int) -> Values:
     is_coarsest = depth == len(hierarchy.levels)
     if plan.cycle is Cycle.W and not is_coarsest:
         # A loop, so that the code does not double with every level.
-        def again(_: Any, e: Blocks) -> Blocks:
+        def again(_: Any, e: Values) -> Values:
             return run_cycle(hierarchy, plan, f, e, depth)
 
         return jax.lax.fori_loop(0, 2, again, zeros_like(f))
@@ -109,12 +109,12 @@ class Nest(NamedTuple):
         change: max|u| of what that cycle did.
     """
 
-    solution: Blocks
+    solution: Values
     reduction: jax.Array
     change: jax.Array
 
 
-def full_multigrid(hierarchy: Hierarchy, plan: Plan, f: Blocks) -> Nest:
+def full_multigrid(hierarchy: Hierarchy, plan: Plan, f: Values) -> Nest:
     """Nested iteration: solve on the coarsest level, interpolate, cycle once, level by level.
 
     f has to be that of a function which is 0 on Dirichlet sides: values there would be right-hand
@@ -131,7 +131,7 @@ def full_multigrid(hierarchy: Hierarchy, plan: Plan, f: Blocks) -> Nest:
         return Nest(u, zero, zero)
     first = u
     for depth in reversed(range(len(hierarchy.levels))):
-        first = hierarchy.interpolations[depth].prolong(u)
+        first = hierarchy.interpolate(u, depth)
         u = run_cycle(hierarchy, plan, loads[depth], first, depth)
     level = hierarchy.levels[0]
     return Nest(
@@ -141,23 +141,23 @@ def full_multigrid(hierarchy: Hierarchy, plan: Plan, f: Blocks) -> Nest:
     )
 
 
-def zeros_like(f: Blocks) -> Blocks:
+def zeros_like(f: Values) -> Values:
     return jax.tree.map(jnp.zeros_like, f)
 
 
-def add(u: Blocks, e: Blocks) -> Blocks:
+def add(u: Values, e: Values) -> Values:
     return jax.tree.map(jnp.add, u, e)
 
 
-def subtract(u: Blocks, v: Blocks) -> Blocks:
+def subtract(u: Values, v: Values) -> Values:
     return jax.tree.map(jnp.subtract, u, v)
 
 
-def size(blocks: Blocks) -> jax.Array:
+def size(u: Values) -> jax.Array:
     """The 2-norm."""
-    return jnp.sqrt(jnp.sum(jnp.stack([jnp.sum(x * x) for x in blocks.values()])))
+    return jnp.sqrt(jnp.sum(jnp.stack([jnp.sum(x * x) for x in jax.tree.leaves(u)])))
 
 
-def largest(blocks: Blocks) -> jax.Array:
+def largest(u: Values) -> jax.Array:
     """The maximum norm."""
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in blocks.values()]))
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(u)]))

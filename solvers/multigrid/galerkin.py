@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,16 +10,20 @@ import numpy as np
 
 from solvers.compiler import HIGHEST, prefers_long_programs, short_loop
 from solvers.multigrid.axis import Axis
-from solvers.multigrid.blocks import Blocks, Parity, join, split
+from solvers.multigrid.blocks import Blocks, Parity, Values
 from solvers.multigrid.level import Level
 from solvers.multigrid.stacked import (
     Layout,
     Offset,
     add_window,
     by_parts,
+    cropped,
     fill_rim,
     fold_rim,
     inside,
+    interleave,
+    laid_out,
+    part,
     stack,
     unstack,
     window,
@@ -42,7 +45,8 @@ class OperatorTransfer(eqx.Module):
 
     Attributes:
         coarsening: which nodes are kept.
-        layout: of the stacked blocks.
+        layout, below: of the stacked blocks of the finer level and of the coarser one.
+        is_stacked: whether the finer level's functions are stacks, not blocks.
         pairs: of dropped blocks and offsets, in the order of the sums.
         shares: s̄_o/(Σ s̄_o + e), one array of a block's shape for each pair.
         filled: stacked, 0 at nodes that have no part in it, else 1; None for 1.
@@ -55,6 +59,8 @@ class OperatorTransfer(eqx.Module):
 
     coarsening: Coarsening
     layout: Layout = eqx.field(static=True)
+    below: Layout = eqx.field(static=True)
+    is_stacked: bool = eqx.field(static=True)
     pairs: tuple[tuple[Parity, Offset], ...] = eqx.field(static=True)
     shares: jax.Array
     filled: jax.Array | None = None
@@ -70,18 +76,31 @@ class OperatorTransfer(eqx.Module):
         tables = self.layout.windows(own), self.layout.windows(list(self.pairs))
         return jnp.asarray(tables[0]), jnp.asarray(tables[1])
 
-    def prolong(self, coarse: Blocks) -> Blocks:
-        """P e, on all blocks of the finer level."""
-        layout = self.layout
-        kept = self.coarsening.from_coarse(coarse)
-        like = next(iter(kept.values()))
-        sizes = {
-            p: [(n + 1 - i) // 2 for i, n in zip(p, layout.shape, strict=True)]
-            for p in layout.order
-        }
-        e = stack({p: kept.get(p, jnp.zeros(sizes[p], like.dtype)) for p in layout.order}, layout)
-        e = by_parts(self._prolong, layout, e, self.shares)
-        return unstack(e if self.filled is None else self.filled * e, layout)
+    def prolong(self, coarse: jax.Array) -> Values:
+        """P e, on all of the finer level."""
+        e = by_parts(self._prolong, self.layout, self._from_coarse(coarse), self.shares)
+        e = e if self.filled is None else self.filled * e
+        return e if self.is_stacked else unstack(e, self.layout)
+
+    def _from_coarse(self, coarse: jax.Array) -> jax.Array:
+        """A stack of the coarser level as one of the finer one, 0 at dropped nodes."""
+        axes, kept, block = self.coarsening.axes, self.coarsening.kept, self.layout.block
+        u = coarse.reshape(*(2,) * len(kept), *self.below.block)
+        u = cropped(interleave(u, axes), block)
+        beside = [(k, 1 - k, 0) if d in axes else (0, 0, 0) for d, k in enumerate(kept)]
+        u = jax.lax.pad(u, jnp.zeros((), u.dtype), [*beside, *[(0, 0, 0)] * len(block)])
+        return u.reshape(-1, *block)
+
+    def _to_coarse(self, r: jax.Array) -> jax.Array:
+        """The kept nodes of a stack of the finer level as a stack of the coarser one."""
+        axes, kept, block = self.coarsening.axes, self.coarsening.kept, self.below.block
+        r = r.reshape(*(2,) * len(kept), *self.layout.block)
+        r = r[tuple(slice(k, k + 1) if d in axes else slice(2) for d, k in enumerate(kept))]
+        # What Pᵀ has put beyond the last nodes, next to Dirichlet sides, is cut off.
+        pairs = list(zip(block, self.below.shape, strict=True))
+        r = cropped(r, [n if d in axes else m for d, (m, n) in enumerate(pairs)])
+        r = cropped(r, [2 * m if d in axes else m for d, (m, _) in enumerate(pairs)])
+        return laid_out(part(r, axes).reshape(-1, *block), self.below)
 
     def _prolong(self, layout: Layout, e: jax.Array, shares: jax.Array) -> jax.Array:
         targets, sources = self._tables()
@@ -93,13 +112,11 @@ class OperatorTransfer(eqx.Module):
         start, opens = with_rim(e, layout), layout.opens_loops
         return inside(short_loop(term, len(self.pairs), start, opens=opens))
 
-    def restrict(self, r: Blocks) -> Blocks:
+    def restrict(self, r: Values) -> jax.Array:
         """Pᵀ r."""
-        stacked = stack(r, self.layout)
+        stacked = stack(r, self.layout) if isinstance(r, dict) else r
         stacked = stacked if self.filled is None else self.filled * stacked
-        stacked = by_parts(self._restrict, self.layout, stacked, self.shares)
-        blocks = unstack(stacked, self.layout)
-        return self.coarsening.to_coarse({p: blocks[p] for p in self.coarsening.kept_blocks()})
+        return self._to_coarse(by_parts(self._restrict, self.layout, stacked, self.shares))
 
     def _restrict(self, layout: Layout, r: jax.Array, shares: jax.Array) -> jax.Array:
         targets, sources = self._tables()
@@ -130,7 +147,7 @@ def operator_transfer(
         index = layout.order.index(parity)
         # Sums of couplings as a product with a matrix of zeros and ones.
         sums = np.array([[float(o == w) for o in short] for w in wanted])
-        own = couplings[index]
+        own = couplings[:, index]
         found = jnp.tensordot(jnp.asarray(sums, own.dtype), own, 1, precision=HIGHEST)
         if isinstance(level, StencilLevel):
             found = _without_cancellation(found)
@@ -138,7 +155,14 @@ def operator_transfer(
         inverse = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
         shares.append(found * inverse[None])
         pairs += [(parity, offset) for offset in wanted]
-    return OperatorTransfer(coarsening, layout, tuple(pairs), jnp.concatenate(shares))
+    return OperatorTransfer(
+        coarsening=coarsening,
+        layout=layout,
+        below=layout_on(tuple(x.coarser() if d in coarsened else x for d, x in enumerate(axes))),
+        is_stacked=isinstance(level, StencilLevel),
+        pairs=tuple(pairs),
+        shares=jnp.concatenate(shares),
+    )
 
 
 def _without_cancellation(couplings: jax.Array) -> jax.Array:
@@ -155,13 +179,13 @@ def _without_cancellation(couplings: jax.Array) -> jax.Array:
 def _stacked_couplings(
     level: Level | StencilLevel, layout: Layout
 ) -> tuple[list[Offset], jax.Array, jax.Array]:
-    """Offsets, couplings (2ᵈ, offsets, …) and row sums (2ᵈ, …)."""
+    """Offsets, couplings (offsets, 2ᵈ, …) and row sums (2ᵈ, …)."""
     if isinstance(level, StencilLevel):
         return offsets(level.ndim), level.couplings, level.excess
     every = list(level.couplings)
-    couplings = jnp.stack([stack(level.couplings[offset], layout) for offset in every], 1)
+    couplings = jnp.stack([stack(level.couplings[offset], layout) for offset in every])
     if level.excess is None:
-        return every, couplings, jnp.zeros_like(couplings[:, 0])
+        return every, couplings, jnp.zeros_like(couplings[0])
     return every, couplings, stack(level.excess, layout)
 
 
@@ -191,15 +215,14 @@ def galerkin_level(
     counts = [int(colour.max()) + 1 for colour in colours]
     dtype = transfer.shares.dtype
 
-    def product(e: jax.Array) -> jax.Array:
-        return join(transfer.restrict(level.apply(transfer.prolong(split(e)))))
+    tables = [_stacked_along(colour, axis, layout, -1) for axis, colour in enumerate(colours)]
 
     def probe(which: jax.Array) -> jax.Array:
-        e = jnp.ones(layout.shape, dtype)
-        for axis, colour in enumerate(colours):
-            chosen = jnp.asarray(colour) == which[axis]
-            e = e * _along(jnp.where(jnp.any(which < 0), True, chosen).astype(dtype), axis, ndim)
-        return product(e)
+        e = jnp.ones((), dtype)
+        for table, colour in zip(tables, which, strict=True):
+            e = e * jnp.where(colour < 0, table >= 0, table == colour).astype(dtype)
+        e = e.reshape(-1, *layout.block)
+        return transfer.restrict(level.apply(transfer.prolong(e)))
 
     # The last vector, of ones everywhere, gives the row sums.
     vectors = [*itertools.product(*map(range, counts)), (-1,) * ndim]
@@ -209,52 +232,41 @@ def galerkin_level(
         jnp.asarray(np.array(vectors, np.int32)),
         batch_size=batch if prefers_long_programs() else None,
     )
-    couplings = -_entries(probes[:-1], axes, colours, counts)
+    couplings = -_entries(probes[:-1], axes, layout, colours, counts)
     excess = jnp.zeros_like(probes[-1]) if is_singular else probes[-1]
-    return stencil_level(
-        axes, _stack_natural(couplings, layout, 1), _stack_natural(excess, layout, 0)
-    )
+    return stencil_level(axes, couplings, excess)
 
 
 def _entries(
-    probes: jax.Array, axes: tuple[Axis, ...], colours: list[np.ndarray], counts: list[int]
+    probes: jax.Array,
+    axes: tuple[Axis, ...],
+    layout: Layout,
+    colours: list[np.ndarray],
+    counts: list[int],
 ) -> jax.Array:
-    """Entries (j, j + o) of the matrix, shape (offsets, …), 0 where j + o is no other node."""
+    """Entries (j, j + o) of the matrix, shape (offsets, 2ᵈ, …), 0 where j + o is no other node."""
     ndim = len(axes)
     tables, shares = [], []
-    for line, colour in zip(axes, colours, strict=True):
+    for axis, (line, colour) in enumerate(zip(axes, colours, strict=True)):
         j = np.arange(line.size) + np.array([[-1], [0], [1]])
         share = np.ones(j.shape) if line.is_periodic else ((j >= 0) & (j < line.size)) * 1.0
         # Of two nodes in a ring each is the other's neighbour twice, with half of the entry.
         share[[0, 2]] *= (
             0.0 if line.size == 1 else 0.5 if line.is_periodic and line.size == 2 else 1
         )
-        tables.append(jnp.asarray(colour[j % line.size]))
-        shares.append(jnp.asarray(share, probes.dtype))
+        tables.append(_stacked_along(colour[j % line.size], axis, layout, 0))
+        shares.append(_stacked_along(share.astype(probes.dtype), axis, layout, 0))
 
     def entry(offset: jax.Array) -> jax.Array:
-        index, share = jnp.zeros((1,) * ndim, jnp.int32), jnp.ones((1,) * ndim, probes.dtype)
+        index, share = jnp.zeros((), jnp.int32), jnp.ones((), probes.dtype)
         for axis in range(ndim):
             row = offset[axis] + 1
-            index = index * counts[axis] + _along(tables[axis][row], axis, ndim)
-            share = share * _along(shares[axis][row], axis, ndim)
-        index = jnp.broadcast_to(index, probes.shape[1:])[None]
-        return share * jnp.take_along_axis(probes, index, axis=0)[0]
+            index = index * counts[axis] + tables[axis][row]
+            share = share * shares[axis][row]
+        index, share = (x.reshape(-1, *layout.block) for x in (index, share))
+        return share * jnp.take_along_axis(probes, index[None], axis=0)[0]
 
     return jax.lax.map(entry, jnp.asarray(np.array(offsets(ndim), np.int32)))
-
-
-def _stack_natural(values: jax.Array, layout: Layout, lead: int) -> jax.Array:
-    """Arrays over all nodes, after `lead` other axes, as stacked blocks: shape (2ᵈ, lead, …)."""
-    ndim = len(layout.shape)
-    ends = [(0, 2 * m - n) for m, n in zip(layout.block, layout.shape, strict=True)]
-    values = jnp.pad(values, [(0, 0)] * lead + ends)
-    halves = [size for m in layout.block for size in (m, 2)]
-    values = values.reshape(*values.shape[:lead], *halves)
-    inner = [lead + 2 * axis for axis in range(ndim)]
-    outer = [lead + 2 * axis + 1 for axis in range(ndim)]
-    values = jnp.transpose(values, (*outer, *range(lead), *inner))
-    return values.reshape(2**ndim, *values.shape[ndim:])
 
 
 def _colours(line: Axis) -> np.ndarray:
@@ -266,7 +278,14 @@ def _colours(line: Axis) -> np.ndarray:
     return colour
 
 
-def _along(values: Any, axis: int, ndim: int) -> jax.Array:
-    shape = [1] * ndim
-    shape[axis] = -1
-    return jnp.asarray(values).reshape(shape)
+def _stacked_along(values: np.ndarray, axis: int, layout: Layout, missing: int) -> jax.Array:
+    """Values along one axis, of `values`' last one, by parities and places in a block.
+
+    Shape (…, 2 or 1 per axis, m or 1 per axis), so that all axes' broadcast to a stack.
+    """
+    ndim, m = len(layout.shape), layout.block[axis]
+    lead = values.shape[:-1]
+    ends = [(0, 0)] * len(lead) + [(0, 2 * m - values.shape[-1])]
+    pairs = np.pad(values, ends, constant_values=missing).reshape(*lead, m, 2)
+    shape = [n if d == axis else 1 for n in (2, m) for d in range(ndim)]
+    return jnp.asarray(np.swapaxes(pairs, -1, -2).reshape(*lead, *shape))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from solvers.multigrid.axis import Axis, finest_axis
-from solvers.multigrid.blocks import split
+from solvers.multigrid.blocks import Values, split
 from solvers.multigrid.coarsest import (
     DENSE_SIZE,
     coarsest_size,
@@ -48,6 +48,12 @@ class Hierarchy(eqx.Module):
     transfers: tuple[Any, ...]
     interpolations: tuple[CubicInterpolation, ...]
     solve: Any
+
+    def interpolate(self, u: Values, depth: int) -> Values:
+        """A solution on level `depth` + 1 as one on level `depth`."""
+        coarser = self.solve if depth + 1 == len(self.levels) else self.levels[depth + 1]
+        blocks = self.interpolations[depth].prolong(coarser.to_blocks(u))
+        return self.levels[depth].of_blocks(blocks)
 
     @property
     def dtype(self) -> Any:

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers.multigrid.axis import Axis
-from solvers.multigrid.blocks import Blocks, Parity, flipped, pad, parities, shift, split
+from solvers.multigrid.blocks import (
+    Blocks,
+    Parity,
+    Values,
+    flipped,
+    join,
+    pad,
+    parities,
+    shift,
+    split,
+)
 from solvers.multigrid.stacked import Offset
 from solvers.operators import EllipticOperator
 
@@ -43,6 +53,22 @@ class Level(eqx.Module):
     def dtype(self) -> Any:
         """Precision of the coefficients."""
         return next(iter(self.inverse_diagonal.values())).dtype
+
+    def split(self, u: jax.Array) -> Values:
+        """Store an array of all nodes as the level's functions are."""
+        return split(u)
+
+    def join(self, u: Values) -> jax.Array:
+        """The inverse of `split`."""
+        return join(u)
+
+    def to_blocks(self, u: Values) -> Blocks:
+        """The blocks of a function."""
+        return u
+
+    def of_blocks(self, blocks: Blocks) -> Values:
+        """The inverse of `to_blocks`."""
+        return blocks
 
     def block_shape(self, parity: Parity) -> tuple[int, ...]:
         """Number of nodes per axis of one block."""
@@ -80,7 +106,7 @@ class Level(eqx.Module):
         edge = pad(edge, axis, *((0, end) if o < 0 else (end, 0)))
         return edge if values is None else values + edge
 
-    def apply(self, u: Blocks) -> Blocks:
+    def apply(self, u: Values) -> Values:
         """A u."""
         return {parity: self.row(u, parity) for parity in u}
 
@@ -94,11 +120,11 @@ class Level(eqx.Module):
         assert total is not None
         return total
 
-    def residual(self, f: Blocks, u: Blocks) -> Blocks:
+    def residual(self, f: Values, u: Values) -> Values:
         """f − A u."""
         return {parity: f[parity] - self.row(u, parity) for parity in u}
 
-    def scale(self, r: Blocks) -> Blocks:
+    def scale(self, r: Values) -> Values:
         """D⁻¹ r."""
         return {parity: self.inverse_diagonal[parity] * x for parity, x in r.items()}
 

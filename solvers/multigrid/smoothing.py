@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from solvers.multigrid.blocks import (
     Blocks,
     Parity,
+    Values,
     flipped,
     interleave_axes,
     parities,
@@ -32,8 +33,8 @@ class Relaxation(eqx.Module):
     """A relaxation on one level."""
 
     @abc.abstractmethod
-    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
-        """One sweep for A u = f; blocks that `u` lacks are 0, `reverse` goes from last to first."""
+    def sweep(self, level: Level | StencilLevel, f: Values, u: Values, *, reverse: bool) -> Values:
+        """One sweep for A u = f; `u` None is 0, `reverse` goes from last to first."""
 
 
 class JacobiRelaxation(Relaxation):
@@ -41,10 +42,10 @@ class JacobiRelaxation(Relaxation):
 
     omega: Any
 
-    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
-        change = level.scale(level.residual(f, u) if u else f)
-        change = {parity: _as(self.omega, x) * x for parity, x in change.items()}
-        return {parity: u[parity] + x for parity, x in change.items()} if u else change
+    def sweep(self, level: Level | StencilLevel, f: Values, u: Values, *, reverse: bool) -> Values:
+        change = level.scale(f if u is None else level.residual(f, u))
+        change = jax.tree.map(lambda x: _as(self.omega, x) * x, change)
+        return change if u is None else jax.tree.map(jnp.add, u, change)
 
 
 class ColourRelaxation(Relaxation):
@@ -55,10 +56,10 @@ class ColourRelaxation(Relaxation):
 
     omega: Any
 
-    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+    def sweep(self, level: Level | StencilLevel, f: Values, u: Values, *, reverse: bool) -> Values:
         if isinstance(level, StencilLevel):
             return level.relax(self.omega, f, u, reverse=reverse)
-        u = dict(u)
+        u = {} if u is None else dict(u)
         colours = level.colours()
         for colour in reversed(colours) if reverse else colours:
             u |= {parity: _relaxed(level, self.omega, f, u, parity) for parity in colour}
@@ -71,11 +72,11 @@ class ChebyshevRelaxation(Relaxation):
     degree: int = eqx.field(static=True)
     smallest: Any
 
-    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+    def sweep(self, level: Level | StencilLevel, f: Values, u: Values, *, reverse: bool) -> Values:
         return polynomial_sweep(
             lambda v: level.residual(f, v),
             level.scale,
-            u or jax.tree.map(jnp.zeros_like, f),
+            jax.tree.map(jnp.zeros_like, f) if u is None else u,
             degree=self.degree,
             smallest=self.smallest,
             largest=LARGEST,
@@ -115,10 +116,11 @@ class LinesRelaxation(Relaxation):
 
     groups: tuple[LineGroup, ...]
 
-    def sweep(self, level: Level | StencilLevel, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
-        u = u or jax.tree.map(jnp.zeros_like, f)
+    def sweep(self, level: Level | StencilLevel, f: Values, u: Values, *, reverse: bool) -> Values:
+        u = jax.tree.map(jnp.zeros_like, f) if u is None else u
         for group in reversed(self.groups) if reverse else self.groups:
-            u = group.corrected(level.residual(f, u), u)
+            r = level.to_blocks(level.residual(f, u))
+            u = level.of_blocks(group.corrected(r, level.to_blocks(u)))
         return u
 
 
@@ -147,8 +149,8 @@ def _factor(level: Level | StencilLevel, axis: int, parity: Parity) -> Tridiagon
         return interleave_axes(full, (axis,))[parity]
 
     low, high = (level.couplings_at(unit(axis, step, level.ndim)) for step in (-1, 1))
-    ones = {p: jnp.ones(level.block_shape(p), level.dtype) for p in parities(level.ndim)}
-    inverse = lines(level.scale(ones))
+    ones = level.split(jnp.ones(level.shape, level.dtype))
+    inverse = lines(level.to_blocks(level.scale(ones)))
     diagonal = jnp.where(inverse > 0, 1 / jnp.where(inverse > 0, inverse, 1), 1)
     nothing = jnp.zeros_like(diagonal)
     lower = nothing if low is None else -lines(low)

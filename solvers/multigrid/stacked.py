@@ -13,7 +13,7 @@ of pᵢ − 1 for oᵢ = −1, pᵢ for oᵢ = 1, and 0 for oᵢ = 0.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -62,6 +62,19 @@ class Layout(NamedTuple):
         """Whether loops over blocks may be written out: in 3-D that is too much to compile."""
         return len(self.shape) < 3
 
+    def split(self, u: jax.Array) -> jax.Array:
+        """Stack the nodes of an array in their natural order."""
+        ndim = u.ndim
+        u = cropped(u, [2 * m for m in self.block])
+        u = part(u.reshape(*(1,) * ndim, *u.shape), range(ndim))
+        return u.reshape(-1, *self.block)
+
+    def join(self, u: jax.Array) -> jax.Array:
+        """The inverse of `split`."""
+        ndim = len(self.shape)
+        u = interleave(u.reshape(*(2,) * ndim, *self.block), range(ndim))
+        return cropped(u.reshape(u.shape[ndim:]), self.shape)
+
     def windows(self, pairs: list[tuple[Parity, Offset]]) -> np.ndarray:
         """Where neighbours are in an array with a rim: block and start, shape (pairs, 1 + d)."""
         rows = []
@@ -72,13 +85,43 @@ class Layout(NamedTuple):
         return np.array(rows, np.int32)
 
 
+def interleave(u: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """Merge the parities along `axes`, the first d axes of `u`, with the nodes, its last d."""
+    ndim = u.ndim // 2
+    shape = [1 if d in axes else u.shape[d] for d in range(ndim)]
+    shape += [u.shape[ndim + d] * (2 if d in axes else 1) for d in range(ndim)]
+    return jnp.transpose(u, _by_nodes(ndim, axes)).reshape(shape)
+
+
+def part(u: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """The inverse of `interleave`, for even numbers of nodes."""
+    ndim = u.ndim // 2
+    shape = [2 if d in axes else u.shape[d] for d in range(ndim)]
+    shape += [u.shape[ndim + d] // (2 if d in axes else 1) for d in range(ndim)]
+    order = _by_nodes(ndim, axes)
+    return jnp.transpose(u.reshape([shape[i] for i in order]), np.argsort(order).tolist())
+
+
+def _by_nodes(ndim: int, axes: Sequence[int]) -> list[int]:
+    """The parities along other axes, then the nodes along each, with the parities if in `axes`."""
+    order = [d for d in range(ndim) if d not in axes]
+    for d in range(ndim):
+        order += [ndim + d, d] if d in axes else [ndim + d]
+    return order
+
+
+def cropped(u: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """The same with so many entries along its last axes: cut off, or filled up with zeros."""
+    ends = [(0, 0, 0)] * (u.ndim - len(shape))
+    ends += [(0, n - m, 0) for n, m in zip(shape, u.shape[len(ends) :], strict=True)]
+    return jax.lax.pad(u, jnp.zeros((), u.dtype), ends)
+
+
 def stack(blocks: Blocks, layout: Layout) -> jax.Array:
     """Blocks of a level as one array (2ᵈ, …)."""
     padded = []
     for parity in layout.order:
-        x = blocks[parity]
-        widths = [(0, m - n, 0) for m, n in zip(layout.block, x.shape, strict=True)]
-        padded.append(jax.lax.pad(x, jnp.zeros((), x.dtype), widths)[None])
+        padded.append(cropped(blocks[parity], layout.block)[None])
     return jax.lax.concatenate(padded, 0)
 
 
@@ -99,6 +142,11 @@ def layout_of(shape: tuple[int, ...], wraps: tuple[bool, ...]) -> Layout:
     # What wraps must not have missing nodes between its ends.
     is_shared = all(p == 1 or not is_ring or n % (2 * p) == 0 for n, is_ring, p in halves)
     return Layout(shape, wraps, devices if is_shared else one)
+
+
+def laid_out(u: jax.Array, layout: Layout) -> jax.Array:
+    """The same where the layout has it: whole on every device, or split."""
+    return whole(u) if max(layout.devices) == 1 else spread(u)
 
 
 def by_parts(function: Callable[..., jax.Array], layout: Layout, *stacked: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from solvers.compiler import prefers_long_programs, short_loop
 from solvers.multigrid.axis import Axis
-from solvers.multigrid.blocks import Blocks, Parity
+from solvers.multigrid.blocks import Blocks, Parity, Values
 from solvers.multigrid.seam import crossings, solve_crossing
 from solvers.multigrid.stacked import (
     Layout,
@@ -36,10 +36,12 @@ def offsets(ndim: int) -> list[Offset]:
 class StencilLevel(eqx.Module):
     """(Au)_j = Σ_o s_o (u_j − u_{j+o}) + e_j u_j, symmetric, o over all 3ᵈ − 1 neighbours.
 
+    Its functions are stacks of blocks, 0 where a block has no node.
+
     Attributes:
         layout: of the stacked blocks.
         kept: parity of the nodes that the next coarser level keeps.
-        couplings: s_o, shape (2ᵈ, 3ᵈ − 1, …), blocks first.
+        couplings: s_o, shape (3ᵈ − 1, 2ᵈ, …), offsets first.
         excess: e, shape (2ᵈ, …).
         inverse: 1/(Σ_o s_o + e), likewise; 0 where a block has no node.
     """
@@ -67,13 +69,29 @@ class StencilLevel(eqx.Module):
         """Precision of the coefficients."""
         return self.inverse.dtype
 
+    def split(self, u: jax.Array) -> Values:
+        """Store an array of all nodes as the level's functions are."""
+        return self.layout.split(u)
+
+    def join(self, u: Values) -> jax.Array:
+        """The inverse of `split`."""
+        return self.layout.join(u)
+
+    def to_blocks(self, u: Values) -> Blocks:
+        """The blocks of a function."""
+        return unstack(u, self.layout)
+
+    def of_blocks(self, blocks: Blocks) -> Values:
+        """The inverse of `to_blocks`."""
+        return stack(blocks, self.layout)
+
     def block_shape(self, parity: Parity) -> tuple[int, ...]:
         """Number of nodes per axis of one block."""
         return tuple((n + 1 - p) // 2 for n, p in zip(self.shape, parity, strict=True))
 
     def couplings_at(self, offset: Offset) -> Blocks | None:
         """s_o per block."""
-        return unstack(self.couplings[:, offsets(self.ndim).index(offset)], self.layout)
+        return unstack(self.couplings[offsets(self.ndim).index(offset)], self.layout)
 
     def _windows(self) -> jax.Array:
         """Block and start of every neighbour, shape (2ᵈ, 3ᵈ − 1, 1 + d)."""
@@ -85,16 +103,13 @@ class StencilLevel(eqx.Module):
     def _start(self, block: jax.Array) -> jax.Array:
         return jnp.concatenate([block[None], jnp.ones(self.ndim, jnp.int32)])
 
-    def residual(self, f: Blocks, u: Blocks) -> Blocks:
+    def residual(self, f: Values, u: Values) -> Values:
         """f − A u."""
-        applied = self.apply(u)
-        return {parity: x - applied[parity] for parity, x in f.items()}
+        return f - self.apply(u)
 
-    def apply(self, u: Blocks) -> Blocks:
+    def apply(self, u: Values) -> Values:
         """A u."""
-        stacked = stack(u, self.layout)
-        applied = by_parts(self._apply, self.layout, stacked, self.couplings, self.excess)
-        return unstack(applied, self.layout)
+        return by_parts(self._apply, self.layout, u, self.couplings, self.excess)
 
     def _apply(
         self, layout: Layout, u: jax.Array, couplings: jax.Array, excess: jax.Array
@@ -106,7 +121,7 @@ class StencilLevel(eqx.Module):
 
             def term(k: jax.Array, total: jax.Array) -> jax.Array:
                 other = window(u, windows[index, k], layout)
-                return total + couplings[index, k] * (own - other)
+                return total + couplings[k, index] * (own - other)
 
             return short_loop(term, len(offsets(self.ndim)), excess[index] * own)
 
@@ -114,18 +129,18 @@ class StencilLevel(eqx.Module):
             return jnp.stack([block(jnp.int32(i)) for i in range(len(layout.order))])
         return jax.lax.map(block, jnp.arange(len(layout.order), dtype=jnp.int32))
 
-    def scale(self, r: Blocks) -> Blocks:
+    def scale(self, r: Values) -> Values:
         """D⁻¹ r."""
-        return unstack(self.inverse * stack(r, self.layout), self.layout)
+        return self.inverse * r
 
-    def relax(self, omega: jax.Array, f: Blocks, u: Blocks, *, reverse: bool) -> Blocks:
+    def relax(
+        self, omega: jax.Array, f: jax.Array, u: jax.Array | None, *, reverse: bool
+    ) -> jax.Array:
         """Gauss–Seidel with over-relaxation, block after block, those of kept nodes first."""
-        load = stack(f, self.layout)
-        guess = stack(u, self.layout) if u else jnp.zeros_like(load)
+        u = jnp.zeros_like(f) if u is None else u
         relax = partial(self._relax, reverse=reverse)
-        omega = jnp.asarray(omega).astype(load.dtype)
-        relaxed = by_parts(relax, self.layout, guess, load, omega, self.couplings, self.inverse)
-        return unstack(relaxed, self.layout)
+        omega = jnp.asarray(omega).astype(f.dtype)
+        return by_parts(relax, self.layout, u, f, omega, self.couplings, self.inverse)
 
     def _relax(
         self,
@@ -146,7 +161,7 @@ class StencilLevel(eqx.Module):
             index = colours[step]
 
             def term(k: jax.Array, total: jax.Array) -> jax.Array:
-                return total + couplings[index, k] * window(v, windows[index, k], layout)
+                return total + couplings[k, index] * window(v, windows[index, k], layout)
 
             total = short_loop(term, len(offsets(self.ndim)), load[index])
             old = window(v, self._start(index), layout)
@@ -164,7 +179,7 @@ class StencilLevel(eqx.Module):
         """What to relax to, with the nodes next to seams solved for together."""
 
         def share(offset: Offset) -> jax.Array:
-            return self.couplings[index, offsets(self.ndim).index(offset)] * self.inverse[index]
+            return self.couplings[offsets(self.ndim).index(offset), index] * self.inverse[index]
 
         relaxed = target
         for seams in crossings([axis for axis in range(self.ndim) if self.layout.has_seam(axis)]):
@@ -177,7 +192,7 @@ class StencilLevel(eqx.Module):
 
 def stencil_level(axes: tuple[Axis, ...], couplings: jax.Array, excess: jax.Array) -> StencilLevel:
     """A level from its couplings and row sums, stacked."""
-    diagonal = jnp.sum(couplings, 1) + excess
+    diagonal = jnp.sum(couplings, 0) + excess
     return StencilLevel(
         layout=layout_on(axes),
         kept=tuple(line.kept for line in axes),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from solvers import EllipticOperator, Grid
-from solvers.multigrid.blocks import join, split
 from solvers.multigrid.galerkin import galerkin_level, operator_transfer
 from solvers.multigrid.hierarchy import Stage, finest_level, stages
+from solvers.multigrid.level import constant_level
 from solvers.multigrid.transfer import linear_transfer
 from tests.solvers.cases import sides
 
@@ -26,10 +26,6 @@ class Pair(NamedTuple):
     restriction: np.ndarray
 
 
-def shape_of(axes: Any) -> tuple[int, ...]:
-    return tuple(line.size for line in axes)
-
-
 def weights_of(axes: Any) -> np.ndarray:
     """Volumes of the nodes, raveled."""
     volumes = np.ones(())
@@ -38,12 +34,12 @@ def weights_of(axes: Any) -> np.ndarray:
     return volumes.reshape(-1)
 
 
-def dense(apply: Any, shape: tuple[int, ...]) -> jax.Array:
-    """The matrix of a linear map between blocks, its input of `shape`."""
-    size = int(np.prod(shape))
+def dense(apply: Any, source: Any, target: Any) -> jax.Array:
+    """The matrix of a linear map from the functions of one level, or layout, to another's."""
+    size = int(np.prod(source.shape))
 
     def column(e: jax.Array) -> jax.Array:
-        return join(apply(split(e.reshape(shape)))).reshape(-1)
+        return target.join(apply(source.split(e.reshape(source.shape)))).reshape(-1)
 
     return jax.vmap(column, out_axes=1)(jnp.eye(size))
 
@@ -59,11 +55,14 @@ def pair(names: str, sizes: tuple[int, ...], a: Any, *, follows: bool) -> Pair:
 
     @jax.jit
     def matrices(operator: EllipticOperator) -> tuple[jax.Array, jax.Array]:
-        transfer: Any = linear_transfer(*first)
+        fine = finest_level(operator)
         if follows:
-            transfer = operator_transfer(finest_level(operator), *first)
-        shapes = shape_of(coarse), shape_of(first.axes)
-        return dense(transfer.prolong, shapes[0]), dense(transfer.restrict, shapes[1])
+            transfer: Any = operator_transfer(fine, *first)
+            below: Any = transfer.below
+        else:
+            transfer = linear_transfer(*first)
+            below = constant_level(coarse, operator.conductances, None)
+        return dense(transfer.prolong, below, fine), dense(transfer.restrict, fine, below)
 
     return Pair(first, coarse, *map(np.asarray, matrices(operator)))
 
@@ -145,10 +144,9 @@ def test_coarse_operators_are_products(names: str, sizes: tuple[int, ...], react
         level: Any = finest_level(operator)
         found = []
         for stage, below in zip(plan[:2], axes[1:], strict=False):
-            transfer = operator_transfer(level, *stage)
+            transfer, finer = operator_transfer(level, *stage), level
             level = galerkin_level(level, transfer, below, is_singular=operator.is_singular)
-            shape = shape_of(below)
-            found.append((dense(transfer.prolong, shape), dense(level.apply, shape)))
+            found.append((dense(transfer.prolong, level, finer), dense(level.apply, level, level)))
         return found
 
     matrix = np.asarray(operator.as_matrix())
