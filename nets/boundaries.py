@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
-from solvers.grid import Boundary, Grid
+from solvers.grid import Boundary, Cells, Grid
 from solvers.problems import Poisson
 
 # A function of the unit cube: one array of coordinates in [0, 1] per axis, all of one shape.
@@ -70,7 +70,7 @@ class HardBoundary:
     def lift(self, problem: Poisson) -> UnitFunction:
         """G."""
         g, grid = problem.boundary_values, problem.grid
-        if not isinstance(g, Callable) and np.ndim(g) == 0:
+        if not isinstance(g, Callable) and not is_array(g):
             number = g if grid.has_dirichlet_side else 0.0
             return lambda *t: jnp.full_like(t[0], number)
         lift: UnitFunction = lambda *t: jnp.zeros_like(t[0])  # noqa: E731
@@ -136,7 +136,7 @@ def boundary_function(problem: Poisson) -> UnitFunction:
     g, grid = problem.boundary_values, problem.grid
     if isinstance(g, Callable):
         return lambda *t: jnp.broadcast_to(jnp.asarray(g(*locate(grid, t))), t[0].shape)
-    if np.ndim(g) == 0:
+    if not is_array(g):
         return lambda *t: jnp.full_like(t[0], g)
     closed = [(0, int(grid.is_periodic(axis))) for axis in range(grid.ndim)]
     nodal = jnp.pad(problem.boundary_field, closed, mode="wrap")
@@ -146,6 +146,11 @@ def boundary_function(problem: Poisson) -> UnitFunction:
         return map_coordinates(nodal, places, order=1, mode="nearest")
 
     return interpolate
+
+
+def is_array(value: Any) -> bool:
+    """Whether data are known on a grid only, of its nodes or its cells."""
+    return isinstance(value, Cells) or (not isinstance(value, Callable) and np.ndim(value) > 0)
 
 
 def locate(grid: Grid, t: tuple[Any, ...]) -> tuple[Any, ...]:

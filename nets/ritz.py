@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from nets.ansatz import ansatz_at, cast
-from nets.boundaries import BoundaryTreatment, HardBoundary, boundary_function, locate
+from nets.boundaries import (
+    BoundaryTreatment,
+    HardBoundary,
+    boundary_function,
+    is_array,
+    locate,
+)
 from nets.energies import NodalEnergy, PointEnergy, RitzEnergy
 from nets.quadrature import GaussLegendre, GridEnergy, Quadrature, node_points
 from solvers.arguments import as_real, checked
@@ -108,10 +114,9 @@ def _nodal_energy(
     points = np.concatenate([nodes.reshape(-1, grid.ndim), sides.points])
     ansatz = ansatz_at(problem, boundary, grid, points, gradients=False)
     lift = ansatz.lift[: grid.size].reshape(grid.shape)
-    residual = problem.balanced() - operator.mv(lift)
-    if operator.filled is not None:  # where there is no medium, a network may be anything
-        residual = jnp.where(operator.filled, residual, 0)
-        c = jnp.where(operator.filled, jnp.asarray(operator.reaction), 0)
+    residual = problem.within(problem.balanced() - operator.mv(lift))
+    if problem.is_outside is not None:  # where there is no equation, a network may be anything
+        c = problem.within(jnp.asarray(operator.reaction))
         operator = eqx.tree_at(lambda own: own.reaction, operator, c)
     # (m u/2 − ℓ)u on the sides, in powers of u − G.
     on_sides = np.asarray(ansatz.lift[grid.size :], np.float64)
@@ -170,7 +175,7 @@ def _sample(
     if isinstance(value, Callable):
         x = (jnp.asarray(x, grid.dtype) for x in locate(grid, tuple(points.T)))
         values = as_real(name, value(*x), grid.dtype, ((), points.shape[:1]))
-    elif quadrature.on_nodes or not _is_array(value):
+    elif not is_array(value) or (quadrature.on_nodes and not isinstance(value, Cells)):
         values = as_real(name, value, grid.dtype, ((), shape))
     else:
         raise ValueError(
@@ -194,13 +199,8 @@ def choose_quadrature(problem: Poisson) -> Quadrature:
     data += _per_axis(problem.diffusion)
     on_sides = (*problem.flux, *problem.robin)
     data += [value for pair in on_sides for value in pair if value is not None]
-    return GridEnergy() if any(map(_is_array, data)) else GaussLegendre()
+    return GridEnergy() if any(map(is_array, data)) else GaussLegendre()
 
 
 def _is_box(problem: Poisson) -> bool:
     return problem.inside is None and problem.medium is None
-
-
-def _is_array(value: Any) -> bool:
-    """Whether data are known on a grid only, of its nodes or its cells."""
-    return isinstance(value, Cells) or (not isinstance(value, Callable) and np.ndim(value) > 0)

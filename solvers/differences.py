@@ -286,16 +286,16 @@ def _imbalance(problem: Poisson, field: jax.Array) -> jax.Array:
         surface_flux=problem.surface_flux,
         surface_robin=problem.surface_robin,
     )
-    return _lacking(closed.operator, closed.rhs, field, closed.share)
+    return _lacking(closed.operator, closed.rhs, closed.unknowns("u", field), closed.share)
 
 
 @jax.jit
 def _lacking(
-    operator: EllipticOperator, b: jax.Array, field: jax.Array, share: jax.Array | None
+    operator: EllipticOperator, b: jax.Array, u: jax.Array, share: jax.Array | None
 ) -> jax.Array:
     """A u − b without the weights of rows, and without the 1 that was added in a medium."""
-    missing = (operator.mv(field) - b) / operator.weigh(jnp.ones_like(field))
-    return missing if share is None else jnp.where(share > 0, missing - share * field, 0)
+    missing = (operator.mv(u) - b) / operator.weigh(jnp.ones_like(u))
+    return missing if share is None else jnp.where(share > 0, missing - share * u, 0)
 
 
 def _closed(grid: Grid) -> Grid:

@@ -91,7 +91,7 @@ def within(whole: EllipticOperator, level: jax.Array | None, medium: Medium | No
     """Where φ > 0 and a medium is, with the operator for u = 0 beyond the interface φ = 0.
 
     A node's lines across the interface are in c_j, and faces are as wide as the medium fills them.
-    Nodes elsewhere are joined to nothing and have an equation of their own, c u = c g with
+    Nodes elsewhere are joined to nothing and have an equation of their own, c u = 0 with
     c = Σ a/Lᵢ², L the box's lengths; so have pieces of the medium where nothing holds u.
 
     Raises:

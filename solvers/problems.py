@@ -51,7 +51,7 @@ class Poisson(eqx.Module):
 
     Attributes:
         operator: A.
-        rhs: b, shape `grid.shape`.
+        rhs: b, shape `grid.shape`; 0 at nodes outside, where A u = b keeps u at 0 and `field` has g.
         boundary_field: g where it holds and 0 elsewhere, shape `grid.full_shape`.
         is_outside: nodes without an equation of their own, φ ≤ 0 or far from the medium, at the
             unknowns; None without any.
@@ -149,6 +149,18 @@ class Poisson(eqx.Module):
             raise ValueError(f"u: expected the unknowns, shape {self.grid.shape}, got {u.shape}")
         return _field(self.grid, self.grid.floating(u), self.is_outside, self.boundary_field)
 
+    def unknowns(self, name: str, u: Any) -> jax.Array:
+        """Read `u`, at the unknowns or on all nodes, at the unknowns: 0 without an equation.
+
+        Raises:
+            ValueError: naming `name`, if it has neither shape or is not real.
+        """
+        return self.within(self.grid.restrict(name, u))
+
+    def within(self, u: jax.Array) -> jax.Array:
+        """Values at the unknowns, shape (…, *grid.shape), with 0 where there is no equation."""
+        return u if self.is_outside is None else jnp.where(self.is_outside, 0, u)
+
     def solution_field(self, u: jax.Array) -> jax.Array:
         """`field` of a solution at the unknowns: where constants are free, the one with ∫ = 0."""
         return _solution_field(self.operator, u, self.is_outside, self.boundary_field, self.share)
@@ -158,7 +170,7 @@ class Poisson(eqx.Module):
 
         Transfinite interpolation: axis after axis, what is still missing on its Dirichlet sides is
         added linearly between two of them, or all along the axis from one. Nodes outside have the
-        values that they keep.
+        values that they keep, of which none is extended.
 
         Reference: Gordon, Hall 1973, Numer. Math. 21, 109–129, doi:10.1007/BF01436298.
         """
@@ -166,11 +178,11 @@ class Poisson(eqx.Module):
 
     def residual(self, u: Any) -> jax.Array:
         """b − A u; `u` at the unknowns or on all nodes, the result of shape `grid.shape`."""
-        return _residual(self.operator, self.rhs, self.grid.restrict("u", u))
+        return _residual(self.operator, self.rhs, self.unknowns("u", u))
 
     def energy(self, u: Any) -> jax.Array:
         """∏h·(½ uᵀA u − bᵀu), the discrete Ritz energy, least at the discrete solution."""
-        return _energy(self.operator, self.rhs, self.grid.restrict("u", u))
+        return _energy(self.operator, self.rhs, self.unknowns("u", u))
 
     def mean_source(self) -> jax.Array:
         """The mean of source and flux of a singular problem, which should be 0; 0 of others."""
@@ -252,9 +264,12 @@ def _solution_field(
 
 @jax.jit
 def _extension(grid: Grid, boundary_field: jax.Array, is_outside: jax.Array | None) -> jax.Array:
-    extension = jnp.zeros_like(boundary_field)
+    extension, given = jnp.zeros_like(boundary_field), boundary_field
+    if is_outside is not None:  # of sides what the domain reaches
+        ends = [(s.start, n - s.stop) for s, n in zip(grid.unknowns, grid.full_shape, strict=True)]
+        given = jnp.where(jnp.pad(is_outside, ends, mode="edge"), 0, boundary_field)
     for axis, (low, high) in enumerate(grid.boundary):
-        missing, end = boundary_field - extension, grid.full_shape[axis] - 1
+        missing, end = given - extension, grid.full_shape[axis] - 1
         first, last = (jax.lax.slice_in_dim(missing, j, j + 1, axis=axis) for j in (0, end))
         t = np.linspace(0, 1, end + 1).reshape(
             [-1 if d == axis else 1 for d in range(missing.ndim)]
@@ -265,8 +280,7 @@ def _extension(grid: Grid, boundary_field: jax.Array, is_outside: jax.Array | No
                 extension = extension + jnp.asarray(share, values.dtype) * values
     if is_outside is None:
         return extension
-    is_given = grid.on_all_nodes(is_outside, True)
-    return jnp.where(is_given, boundary_field, extension)
+    return jnp.where(grid.on_all_nodes(is_outside, True), boundary_field, extension)
 
 
 def _checked_source(grid: Grid, level: jax.Array | None, given: Any) -> jax.Array:
@@ -302,9 +316,7 @@ def _assembled(
     if medium is not None and operator.filled is not None:
         is_loose = (medium.volume[grid.unknowns] > 0) & ~operator.filled & (rows != 0)
     if is_outside is not None:
-        assert operator.reaction is not None  # of which these nodes have one of their own
-        own = operator.reaction * boundary_field[grid.unknowns]
-        rows = jnp.where(is_outside, own, rows)
+        rows = jnp.where(is_outside, 0, rows)
     b = operator.weigh(rows) + operator.boundary_load(boundary_field)
     return boundary_field, jnp.where(is_loose.any(), jnp.nan, b), is_loose
 

@@ -95,10 +95,10 @@ def initial_guess(problem: Poisson, method: Any, initial: Any) -> jax.Array | No
     """
     if initial is not None:
         # An earlier solution stands for its field.
-        guess = problem.grid.restrict("initial", getattr(initial, "field", initial))
+        guess = problem.unknowns("initial", getattr(initial, "field", initial))
         guess = checked("initial", guess, "finite values")
     elif isinstance(method, Multigrid) and method.full:
-        guess = problem.boundary_extension()[problem.grid.unknowns]
+        guess = problem.unknowns("initial", problem.boundary_extension())
     else:
         return None
     return jax.lax.stop_gradient(guess)

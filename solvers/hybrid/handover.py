@@ -194,14 +194,16 @@ class Deflation(Handover):
         """The method with the coarse space."""
         if not isinstance(method, AbstractIteration):
             return method
-        vectors = self._galerkin.span(problem, snapshot)
+        vectors = apply(Poisson.within, problem, self._galerkin.span(problem, snapshot))
         if isinstance(method, ConjugateGradient):
             inner = Jacobi() if method.preconditioner is None else method.preconditioner
             return ConjugateGradient(
                 preconditioner=Deflated(inner, vectors, every=self.every or 1),
+                preconditioner_steps=method.preconditioner_steps,
                 rtol=method.rtol,
                 atol=method.atol,
                 max_steps=method.max_steps,
+                check_every=None if method.preconditioner is None else method.check_every,
             )
         every = self.every or 1
         if self.every is None and isinstance(method, SMOOTHERS):
@@ -236,7 +238,7 @@ def smoothed_guess(problem: Poisson, field: Any) -> jax.Array:
     """The same within a program."""
     method, operator, b = Jacobi(0.5), problem.operator, problem.rhs
     setup = method.prepare(operator)
-    carry = method.start(setup, b, spread(operator.grid.restrict("field", field)))
+    carry = method.start(setup, b, spread(problem.unknowns("field", field)))
     for _ in range(SMOOTHING_SWEEPS):
         carry = method.step(setup, b, carry)
     return method.current(setup, carry)
@@ -251,7 +253,7 @@ def _scaled(problem: Poisson, u: jax.Array) -> jax.Array:
 
 def _projected(problem: Poisson, vectors: jax.Array) -> jax.Array:
     """The first vector plus its best correction in the span of all."""
-    vectors = spread(vectors)
+    vectors = spread(problem.within(vectors))
     basis = energy_basis(problem.operator, vectors)
     return corrected(problem.operator, basis, problem.rhs, vectors[0])
 

@@ -12,7 +12,7 @@ from flax import nnx
 from nets import MLP, HardBoundary, PenaltyBoundary, input_size
 from nets.ansatz import ansatz_at
 from nets.quadrature import node_points
-from solvers.grid import Boundary, Grid
+from solvers.grid import Boundary, Cells, Grid
 from solvers.problems import Poisson
 
 D, N, P = Boundary.DIRICHLET, Boundary.NEUMANN, Boundary.PERIODIC
@@ -123,6 +123,18 @@ def test_nodal_data_is_linear_between_the_nodes() -> None:
     lift = ansatz_at(nodal, HardBoundary(), grid, middle, gradients=False).lift
     g = np.asarray(nodal.boundary_field)
     np.testing.assert_allclose(lift, [(g[0, 0] + g[0, 1]) / 2, (g[-1, 2] + g[-1, 3]) / 2])
+
+
+@pytest.mark.parametrize("boundary", [HardBoundary(), PenaltyBoundary()], ids=repr)
+def test_data_of_cells_is_as_that_of_nodes(boundary: Any) -> None:
+    grid = make_grid(((D, D), (N, N)))
+    problem = Poisson(grid, 0.0, boundary_values=Cells(np.full(grid.intervals, 2.0)))
+    nodes = node_points(grid)
+    number = Poisson(grid, 0.0, boundary_values=2.0)
+    found, expected = (
+        ansatz_at(p, boundary, grid, nodes, gradients=False) for p in (problem, number)
+    )
+    np.testing.assert_allclose(found.lift, expected.lift, rtol=1e-14)
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0, float("inf"), "ten"])

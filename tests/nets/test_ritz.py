@@ -23,7 +23,7 @@ from nets.ansatz import Network
 from nets.boundaries import BoundaryTreatment
 from nets.energies import NodalEnergy, PointEnergy
 from nets.quadrature import Quadrature
-from solvers.grid import Boundary, Grid
+from solvers.grid import Boundary, Cells, Grid
 from solvers.problems import Poisson
 
 D, N, P = Boundary.DIRICHLET, Boundary.NEUMANN, Boundary.PERIODIC
@@ -266,6 +266,7 @@ NODAL = np.ones(9)
         ({"source": 1.0, "diffusion": NODAL}, NodalEnergy),
         ({"source": 1.0, "reaction": NODAL}, NodalEnergy),
         ({"source": 1.0, "boundary_values": NODAL}, NodalEnergy),
+        ({"source": 1.0, "boundary_values": Cells(NODAL[1:])}, NodalEnergy),
         ({"source": 1.0, "flux": (0.0, np.asarray(2.0))}, PointEnergy),
     ],
 )
@@ -299,6 +300,7 @@ def numpy_only(*x: jax.Array) -> np.ndarray:
     [
         ({"source": NODAL}, GaussLegendre(), "source: GaussLegendre needs a number or a callable"),
         ({"diffusion": NODAL}, GaussLegendre(), "diffusion: GaussLegendre needs"),
+        ({"diffusion": Cells(NODAL[1:])}, PaperSum(), "diffusion: PaperSum needs.*GridEnergy"),
         (
             {"source": lambda x: 1 / (x - 0.3)},
             GaussLegendre(5, 1),
@@ -322,7 +324,7 @@ def test_grid_energy_needs_no_derivative_of_the_data() -> None:
 
 @pytest.mark.parametrize("domain", ["inside", "medium"])
 def test_a_domain_within_the_box_has_the_energy_of_its_grid(domain: str) -> None:
-    """Where there is no medium, the network may be anything."""
+    """Where there is no equation, the network may be anything."""
     problem = Poisson(
         Grid((8, 6)), 1.0, boundary_values=lambda x, y: x, **{domain: lambda x, y: x + y - 0.4}
     )
@@ -335,8 +337,7 @@ def test_a_domain_within_the_box_has_the_energy_of_its_grid(domain: str) -> None
 
     energy = ritz_energy(problem, boundary=PenaltyBoundary(1e-12), dtype=jnp.float64)
     assert isinstance(energy, NodalEnergy)
-    if domain == "medium":
-        field = problem.field(field[problem.grid.unknowns])
+    field = problem.field(field[problem.grid.unknowns])
     assert float(energy(network)) == pytest.approx(float(problem.energy(field)), rel=1e-9)
     with pytest.raises(ValueError, match="quadrature: GaussLegendre knows the box only"):
         ritz_energy(problem, quadrature=GaussLegendre())

@@ -122,7 +122,26 @@ def test_methods_find_the_discrete_solution(method: Any) -> None:
     matrix = problem.operator.as_matrix()
     np.testing.assert_array_equal(matrix, matrix.T)
     assert np.linalg.eigvalsh(matrix).min() > 0
-    np.testing.assert_allclose(solve(problem, method).value, dense(problem), atol=1e-6)
+    expected = problem.field(jnp.asarray(dense(problem)))
+    np.testing.assert_allclose(solve(problem, method).field, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "method", [None, Jacobi(), Multigrid(), Multigrid(full=True)], ids=lambda m: type(m).__name__
+)
+def test_values_far_outside_change_neither_solution_nor_steps(method: Any) -> None:
+    """They were in ‖b‖: with 1e12 for missing ones a solve ended converged, half of u missing."""
+    grid = Grid((20, 20))
+    x, level = grid.coordinates()[0], ball(0.35)(*grid.coordinates())
+    plain, filled = (
+        Poisson(grid, 1.0, inside=level, boundary_values=jnp.where(level > -0.11, x, fill))
+        for fill in (0.0, 1e12)
+    )
+    expected, found = solve(plain, method), solve(filled, method)
+    assert found.num_steps == expected.num_steps
+    np.testing.assert_allclose(found.field, jnp.where(level > -0.11, expected.field, 1e12))
+    np.testing.assert_allclose(filled.residual(found.field), plain.residual(expected.value))
+    assert float(filled.energy(found.field)) == pytest.approx(float(plain.energy(expected.field)))
 
 
 @pytest.mark.parametrize("names", ["DN", "DD-ND", "PP-DN", "NN-NN", "DD-PP-NN"])

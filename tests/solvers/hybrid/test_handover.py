@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers import (
+    ConjugateGradient,
+    Deflation,
     Galerkin,
     Grid,
+    Guess,
+    Jacobi,
     Poisson,
     ScaledGuess,
     solve,
@@ -95,6 +99,35 @@ def test_features_of_another_shape_are_refused_in_words() -> None:
     snapshot = Snapshot(0, 0.0, lambda grid: jnp.zeros(9), None, lambda grid: jnp.zeros((9, 4)))
     with pytest.raises(ValueError, match=r"features: expected shape \('k', 9\) .* got \(9, 4\)"):
         Galerkin().start(Poisson(Grid(8), 1.0), snapshot)
+
+
+def test_deflation_keeps_the_settings_of_conjugate_gradients() -> None:
+    problem, snapshot = PROBLEMS[0], snapshot_of(PROBLEMS[0], 2, 1.0, 0)
+    method = ConjugateGradient(
+        preconditioner=Jacobi(0.7), preconditioner_steps=4, check_every=5, atol=1e-3, max_steps=7
+    )
+    found: Any = Deflation().solver(problem, snapshot, method, lambda method: 1.0)
+    names = ("preconditioner_steps", "check_every", "rtol", "atol", "max_steps")
+    assert [getattr(found, k) for k in names] == [getattr(method, k) for k in names]
+
+
+@pytest.mark.parametrize("domain", ["inside", "medium"])
+@pytest.mark.parametrize("handover", [Guess(), ScaledGuess(), Galerkin()], ids=repr)
+def test_what_a_network_is_where_there_is_no_equation_does_not_matter(
+    domain: str, handover: Any
+) -> None:
+    grid = Grid((9, 7))
+    level = lambda x, y: x + y - 0.6  # noqa: E731
+    problem = Poisson(grid, 1.0, boundary_values=lambda x, y: x, **{domain: level})
+    snapshot = snapshot_of(problem, 3, 1.0, 0)
+    is_within = grid.on_all_nodes(~problem.is_outside, True)
+    field, features = (
+        jnp.where(is_within, f(grid), 0) for f in (snapshot.evaluate, snapshot.features)
+    )
+    clean = Snapshot(0, 0.0, lambda grid: field, None, lambda grid: features)
+    started = handover.start(problem, snapshot)
+    np.testing.assert_array_equal(started, handover.start(problem, clean))
+    assert not started[problem.is_outside].any()
 
 
 def test_without_noise_smoothing_leaves_the_solution_alone() -> None:
