@@ -159,7 +159,7 @@ def _with_means(operator: EllipticOperator) -> EllipticOperator:
     def mean(axis: int) -> jax.Array:
         faces = operator.conductances[axis]
         is_open = open_faces(operator.grid, axis)
-        return faces if faces.ndim == 0 else jnp.mean(faces) * (is_open.size / is_open.sum())
+        return faces if faces.ndim == 0 else jnp.mean(faces) * float(is_open.size / is_open.sum())
 
     c = None if operator.reaction is None else jnp.mean(operator.reaction)
     means = tuple(map(mean, range(operator.grid.ndim)))

@@ -34,6 +34,11 @@ class Reason(eqx.Enumeration):
         "tolerance. Ask for a larger rtol, solve in double precision (jax_enable_x64), or take "
         "Refined(method), which carries twice the digits."
     )
+    unmet = (
+        "The method says that it has converged, but the residual is above ten times its tolerance. "
+        "lineax's conjugate gradients hold each component of the residual against its own of the "
+        "right-hand side: give them an atol of rtol·max|b|, or take ConjugateGradient."
+    )
     nonfinite_input = (
         "The right-hand side, a coefficient or the initial guess has a NaN or an infinity in it. "
         "Traced values that would have been refused count as NaN: a ≤ 0, c < 0, α < 0, an empty "
@@ -60,6 +65,7 @@ _PAIRS = (
 )
 _FINER = (
     (Reason.incompatible, lx.RESULTS.singular),
+    (Reason.unmet, lx.RESULTS.stagnation),
     (Reason.interrupted, lx.RESULTS.max_steps_reached),
 )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from solvers import (
+    ConjugateGradient,
     EllipticOperator,
     FastDiagonalization,
     Grid,
@@ -103,6 +104,13 @@ def test_single_precision() -> None:
     solution = solve(Poisson(grid, lambda x, y: x), FastDiagonalization())
     assert solution.value.dtype == jnp.float32
     assert solution.history()[1][1] < 1e-4 * solution.history()[1][0]
+
+
+def test_single_precision_of_the_mean_coefficients_under_x64() -> None:
+    grid = Grid((9, 14), boundary=sides("DN-PP"), dtype="float32")
+    problem = Poisson(grid, 1.0, diffusion=lambda x, y: 1 + x)
+    method = ConjugateGradient(preconditioner=FastDiagonalization(), rtol=1e-4)
+    assert solve(problem, method).value.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300])

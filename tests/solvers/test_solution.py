@@ -85,6 +85,16 @@ def test_a_nan_is_no_success_of_lineaxs_solvers_either() -> None:
     assert run(jnp.ones(9).at[3].set(jnp.nan)) == Reason.nonfinite_input
 
 
+def test_an_early_end_is_no_success_of_lineaxs_solvers_either() -> None:
+    """`lx.CG(rtol, 0.0)` counts 0 ≤ 0 as converged, component by component."""
+    point = np.zeros((17, 17))
+    point[8, 8] = 1
+    solution = solve(Poisson(Grid((16, 16)), point), lx.CG(1e-8, 0.0), throw=False)
+    assert solution.reason == Reason.unmet
+    assert solution.residual_norms[1] > 0.1 * solution.residual_norms[0]
+    assert "atol" in str(solution)
+
+
 # Failing
 
 
