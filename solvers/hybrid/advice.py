@@ -1,5 +1,6 @@
 """Which solver to take: all of them ranked by predicted seconds."""
 
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -8,7 +9,8 @@ import jax
 from solvers.arguments import expect
 from solvers.direct import FastDiagonalization
 from solvers.hybrid.price import TimedPrice, price_of
-from solvers.hybrid.timing import Clock
+from solvers.hybrid.timing import Clock, zero_guess
+from solvers.iteration import Reason
 from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
 from solvers.operators import EllipticOperator
@@ -16,7 +18,7 @@ from solvers.placement import Placed, apply, like
 from solvers.problems import Poisson
 from solvers.relaxation.gauss_seidel import GaussSeidel, optimal_over_relaxation
 from solvers.relaxation.jacobi import Jacobi
-from solvers.solution import Problem
+from solvers.solution import Problem, solve
 
 
 class Row(NamedTuple):
@@ -25,7 +27,7 @@ class Row(NamedTuple):
     Attributes:
         name: as one would write it.
         method: the solver.
-        seconds, steps: predicted.
+        seconds, steps: predicted; infinite where it would end short of its tolerance.
         basis: what the prediction rests on.
     """
 
@@ -83,8 +85,9 @@ def advise(
 ) -> Advice:
     """Rank the solvers by the seconds they would need for `problem` on this device.
 
-    Relaxations and multigrid are priced by modes from the zero guess, the others by one timed
-    solve. It tells before any training whether there is anything to win; it changes nothing.
+    Relaxations and multigrid are priced by modes from the zero guess, the others by a timed solve;
+    what would end short of its tolerance, at its `max_steps` or at rounding, takes for ever. It
+    tells before any training whether there is anything to win; it changes nothing.
 
     Args:
         problem: what is to be solved, on a mesh of devices too.
@@ -102,6 +105,8 @@ def advise(
     """
     expect("problem", problem, Poisson | Placed, "a Poisson, placed on a mesh or not")
     rows = [_row(problem, name, method, target, clock) for name, method in _methods(problem, rtol)]
+    if target is None and _is_below_rounding(problem, rtol):
+        rows = [_endless(row, "rounding is above rtol") if _by_modes(row) else row for row in rows]
     return Advice(sorted(rows, key=lambda row: row.seconds))
 
 
@@ -140,6 +145,22 @@ def _row(problem: Problem, name: str, method: Any, target: float | None, clock: 
     basis = f"its modes, {price.step_seconds * 1e6:.3g} µs a step"
     if isinstance(price, TimedPrice):
         basis = "a timed solve"
-    return Row(
-        name, method, price.zero.seconds, price.zero.steps, f"{basis}, on {jax.default_backend()}"
-    )
+    basis = f"{basis}, on {jax.default_backend()}"
+    row = Row(name, method, price.zero.seconds, price.zero.steps, basis)
+    if _by_modes(row) and row.steps > int(method.max_steps):
+        return _endless(row, f"{row.steps:.3g} steps, beyond its max_steps")
+    return row
+
+
+def _by_modes(row: Row) -> bool:
+    return isinstance(row.method, Jacobi | GaussSeidel | Multigrid)
+
+
+def _endless(row: Row, why: str) -> Row:
+    return row._replace(seconds=math.inf, steps=math.inf, basis=why)
+
+
+def _is_below_rounding(problem: Problem, rtol: float) -> bool:
+    """Whether multigrid, from zero, ends at the rounding error, as any other would."""
+    found = solve(problem, Multigrid(rtol=rtol), initial=zero_guess(problem), throw=False)
+    return bool(found.reason == Reason.stagnated)

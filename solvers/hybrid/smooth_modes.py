@@ -90,7 +90,7 @@ def _smooth_modes(problem: Poisson, method: Any, with_norms: bool) -> SmoothMode
     counts = [min(n, MODES_PER_AXIS[grid.ndim]) for n in grid.shape]
     if grid.ndim == 1 and operator.conductances[0].ndim > 0:
         guess = transforms.modes_at(grid, 0, counts[0], _resistance(operator)).astype(dtype)
-        bases = (_closer(operator, guess),)
+        bases = (_apart(operator, _closer(operator, guess)),)
     else:
         bases = tuple(
             jnp.asarray(transforms.modes(grid, d, count), dtype) for d, count in enumerate(counts)
@@ -143,6 +143,12 @@ def _closer(operator: EllipticOperator, base: jax.Array) -> jax.Array:
     systems = factor(-low, shifted, -high, 0, periodic=grid.is_periodic(0))
     closer = systems.solve(diagonal * base)
     return closer / jnp.max(jnp.abs(closer), 0)[None]
+
+
+def _apart(operator: EllipticOperator, base: jax.Array) -> jax.Array:
+    """The same span by modes that are orthonormal in D: near ones may be the same to rounding."""
+    root = jnp.sqrt(jnp.broadcast_to(operator.diagonal(), base.shape[:1]))[:, None]
+    return jnp.linalg.qr(root * base)[0] / root
 
 
 def _factors(method: Any, operator: EllipticOperator, mu: jax.Array) -> jax.Array:

@@ -149,6 +149,16 @@ def test_on_layers_the_lowest_modes_are_right(names: str, dtype: str) -> None:
         np.testing.assert_allclose(found[1:4], exact[1:4], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("n", "dtype"), [(64, "float64"), (32, "float32"), (5, "float64")])
+def test_on_small_grids_the_modes_may_be_all_there_are(n: int, dtype: str) -> None:
+    """As many as unknowns were the same to rounding after a step of inverse iteration, and NaN."""
+    problem = Poisson(Grid(n, dtype=dtype), 1.0, diffusion=lambda x: 1 + x)
+    method = Jacobi(rtol=1e-3)
+    price = price_of(problem, method)
+    assert np.isfinite(price.zero.amplitudes).all()
+    assert price.zero.steps == pytest.approx(int(solve(problem, method).num_steps), abs=100)
+
+
 def test_direct_and_conjugate_gradients_are_priced_by_a_timed_solve() -> None:
     problem = gallery.published(64).problem
     for method in (FastDiagonalization(), ConjugateGradient()):
@@ -177,6 +187,15 @@ def test_advice_ranks_by_seconds_and_names_the_basis() -> None:
     assert advice.rows[-1].name in ("Jacobi()", "GaussSeidel()")
     assert "timed solve" in str(advice)
     assert "FastDiagonalization()" in str(advice)
+
+
+def test_advice_knows_what_would_end_short_of_its_tolerance() -> None:
+    long = {row.name: row for row in advise(Poisson(Grid(1000), 1.0)).rows}
+    assert long["Jacobi()"].seconds == long["Jacobi()"].steps == np.inf
+    assert "max_steps" in long["Jacobi()"].basis
+    assert np.isfinite(long["Multigrid()"].seconds)
+    single = advise(Poisson(Grid((32, 32), dtype="float32"), 1.0)).rows
+    assert [row.name for row in single if row.seconds < np.inf] == ["FastDiagonalization()"]
 
 
 def test_advice_for_varying_coefficients_leaves_the_direct_solver_out() -> None:
