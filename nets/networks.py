@@ -262,9 +262,9 @@ def have_same_shapes(one: Any, other: Any) -> bool:
 
 
 def same_but_for_params(one: nnx.Module, other: nnx.Module) -> bool:
-    """Whether two models are the same function, but for their parameters."""
-    (graph, _, rest), (other_graph, _, other_rest) = (
-        nnx.split(model, nnx.Param, ...) for model in (one, other)
+    """Whether two models are the same function, but for their parameters and random states."""
+    (graph, *_, rest), (other_graph, *_, other_rest) = (
+        nnx.split(model, nnx.Param, nnx.RngState, ...) for model in (one, other)
     )
     leaves = zip(*map(jax.tree.leaves, (rest, other_rest)), strict=False)
     return graph == other_graph and all(np.array_equal(a, b) for a, b in leaves)

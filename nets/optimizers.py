@@ -94,6 +94,11 @@ def energy_natural_gradient(
 
     def init(params: Any) -> NaturalGradientState:
         flat, _ = ravel_pytree(params)
+        if flat.dtype not in (jnp.float32, jnp.float64):
+            raise ValueError(
+                "params: the natural gradient solves linear systems, and needs float32 or float64, "
+                f"got {flat.dtype}"
+            )
         number = jnp.asarray(start, flat.dtype)
         unknown = jnp.full_like(number, jnp.nan)
         return NaturalGradientState(number, jnp.full_like(number, 2), jnp.zeros((), bool), unknown)
@@ -188,10 +193,11 @@ def _descend(
 
 
 class InTurnState(NamedTuple):
-    """Steps taken, those that are the first one's, and the states of both optimisers."""
+    """Steps taken, those that are the first one's, whose the latest was, and both states."""
 
     step: jax.Array
     steps_of_first: jax.Array
+    was_first: jax.Array
     first: Any
     second: Any
 
@@ -203,7 +209,7 @@ def in_turn(
 
     Args:
         first, second: any optax optimisers, such as Adam and `energy_natural_gradient()`.
-        steps: by the first.
+        steps: by the first; fewer if it is a natural gradient and no step lowers the energy.
 
     Raises:
         ValueError: if `steps` is not a positive integer.
@@ -218,7 +224,7 @@ def in_turn(
 
     def init(params: Any) -> InTurnState:
         none = jnp.zeros((), jnp.int32)
-        return InTurnState(none, none + steps, one.init(params), two.init(params))
+        return InTurnState(none, none + steps, none < 0, one.init(params), two.init(params))
 
     def update(
         updates: Any, state: InTurnState, params: Any = None, **extra: Any
@@ -231,9 +237,9 @@ def in_turn(
             change, kept = two.update(updates, states[1], params, **extra)
             return change, (states[0], kept)
 
-        is_first = state.step < state.steps_of_first
+        is_first = (state.step < state.steps_of_first) & ~_stalled(state.first)
         change, kept = jax.lax.cond(is_first, by_first, by_second, (state.first, state.second))
-        return change, InTurnState(state.step + 1, state.steps_of_first, *kept)
+        return change, InTurnState(state.step + 1, state.steps_of_first, is_first, *kept)
 
     return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
 
@@ -243,12 +249,16 @@ def judges_steps(state: Any) -> bool:
 
     Of two in turn the second one counts: it is the one that stays.
     """
+    return any(not isinstance(p, InTurnState) or judges_steps(p.second) for p in _judges(state))
 
-    def is_known(part: Any) -> bool:
-        return isinstance(part, InTurnState) or hasattr(part, "has_stalled")
 
-    parts = filter(is_known, jax.tree.leaves(state, is_leaf=is_known))
-    return any(not isinstance(part, InTurnState) or judges_steps(part.second) for part in parts)
+def _judges(state: Any) -> list[Any]:
+    """States of natural gradients and of optimisers in turn within an optimiser's."""
+
+    def is_judge(part: Any) -> bool:
+        return isinstance(part, InTurnState | NaturalGradientState)
+
+    return [part for part in jax.tree.leaves(state, is_leaf=is_judge) if is_judge(part)]
 
 
 def steps_before(state: Any) -> int:
@@ -259,12 +269,26 @@ def steps_before(state: Any) -> int:
 
 def has_stalled(state: Any) -> bool:
     """Whether an optimiser's state says that no step of it lowers the energy any more."""
-    found = optax.tree_utils.tree_get_all_with_path(state, "has_stalled")
-    return any(bool(value) for _, value in found)
+    return bool(_stalled(state))
+
+
+def _stalled(state: Any) -> jax.Array:
+    stalled = jnp.zeros((), bool)
+    for part in _judges(state):
+        if isinstance(part, InTurnState):  # after a first one that has stalled comes the second
+            stalled = stalled | (~part.was_first & _stalled(part.second))
+        else:
+            stalled = stalled | part.has_stalled
+    return stalled
 
 
 def energy_drop(state: Any) -> float | None:
-    """By how much the latest step lowered the energy, if an optimiser's state knows."""
-    found = optax.tree_utils.tree_get_all_with_path(state, "energy_drop")
-    known = [float(value) for _, value in found if math.isfinite(value)]
-    return known[0] if known else None
+    """By how much the latest step lowered the energy, if an optimiser's state knows.
+
+    A natural gradient knows it of its own steps, not of what others make of them in a chain.
+    """
+    if isinstance(state, InTurnState):
+        return energy_drop(state.first if bool(state.was_first) else state.second)
+    if isinstance(state, NaturalGradientState) and math.isfinite(state.energy_drop):
+        return float(state.energy_drop)
+    return None

@@ -45,7 +45,7 @@ class QuadratureCheck(NamedTuple):
 
     def is_news(self, earlier: "QuadratureCheck") -> bool:
         """Whether E has fallen since, by more than rounding."""
-        rounding = np.finfo(self.energy.dtype).eps * max(self.size, earlier.size)
+        rounding = jnp.finfo(self.energy.dtype).eps * max(self.size, earlier.size)
         return bool(earlier.energy - self.energy > ROUNDINGS * rounding)
 
     def is_fooled(self, earlier: "QuadratureCheck") -> bool:

@@ -236,7 +236,7 @@ class RitzTraining:
 
         Args:
             snapshot: from where, with its optimiser state.
-            steps: how many; the factor is linear in them and the last one is 0.
+            steps: how many; the factor is linear in them and the last one is 0, of one step too.
 
         Returns:
             The snapshot after them, their seconds added.
@@ -246,7 +246,8 @@ class RitzTraining:
             TrainingError: when the energy is no longer finite.
         """
         self._state_of(snapshot)
-        factors = np.linspace(1.0, 0.0, as_count("steps", steps))
+        steps = as_count("steps", steps)
+        factors = np.arange(steps - 1, -1, -1) / max(steps - 1, 1)
         for start in range(0, steps, self.every):
             snapshot, _ = self._advance(snapshot, factors[start : start + self.every])
         return snapshot
@@ -291,11 +292,12 @@ class RitzTraining:
             self._evaluation.prepare(self._start.params, grid, features=features)
             self.compile_seconds += self._clock() - start
 
-    def _snapshot(self, state: TrainingState, seconds: float) -> Snapshot:
+    def _snapshot(
+        self, state: TrainingState, seconds: float, drop: float | None = None
+    ) -> Snapshot:
         evaluation = self._evaluation
         params = state.params if state.average is None else state.average
         features = partial(evaluation.features, params) if evaluation.has_features else None
-        drop = energy_drop(state.optimizer)
         return Snapshot(state.step, seconds, partial(evaluation, params), state, features, drop)
 
     def _compile(self, level: int, *, check: bool = False) -> None:
@@ -333,7 +335,8 @@ class RitzTraining:
                 "finite; use a smaller learning rate in the optimizer"
             )
         state = state._replace(step=step, **position._asdict())
-        return self._snapshot(state, seconds), history
+        drop = energy_drop(state.optimizer) if factors[-1] == 1 else None
+        return self._snapshot(state, seconds, drop), history
 
     def _state_of(self, snapshot: Snapshot) -> TrainingState:
         state = snapshot.state
@@ -361,7 +364,7 @@ class RitzTraining:
         start = self._clock()
         earlier = state.check or self._programs.check(level, before.state.params)
         check = self._programs.check(level, state.params)
-        seconds = after.seconds + self._clock() - start
+        seconds, drop = after.seconds + self._clock() - start, after.energy_drop
         if not check.is_fooled(earlier):
             # Of two without news the earlier one: a slow fall adds up.
             state = state._replace(check=check if check.is_news(earlier) else earlier)
@@ -369,10 +372,11 @@ class RitzTraining:
             self._compile(level + 1)
             # Its steps led astray: from where they started the finer rule does better.
             state = before.state._replace(step=state.step, refinements=level + 1, check=None)
+            drop = before.energy_drop
         else:
             self._warn(level)
             state = state._replace(check=check)
-        return self._snapshot(state, seconds)
+        return self._snapshot(state, seconds, drop)
 
     def _warn(self, level: int) -> None:
         # No numbers, so that Python shows it once.

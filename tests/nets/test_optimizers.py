@@ -170,6 +170,41 @@ def test_a_stall_is_found_within_chains() -> None:
     assert not has_stalled(optax.adam(1e-3).init(jnp.zeros(2)))
 
 
+def trained(optimizer: Any, **options: Any) -> RitzTraining:
+    return RitzTraining(
+        problem_of("nodes")[0], network(4, 0), optimizer=optimizer, every=1, **options
+    )
+
+
+def test_a_stall_of_the_first_in_turn_begins_the_second() -> None:
+    """It ended the training."""
+    model = MLP(1, (8,), dtype="float64", rngs=nnx.Rngs(0))
+
+    def last_of(optimizer: Any) -> Any:
+        *_, last = RitzTraining(
+            Poisson(Grid(32), 1.0), model, optimizer=optimizer, every=10, max_steps=200
+        )
+        return last
+
+    assert last_of(energy_natural_gradient()).step < 200
+    last = last_of(in_turn(energy_natural_gradient(), optax.sgd(1e-3), steps=200))
+    assert last.step == 200
+    assert not last.state.optimizer.was_first
+
+
+def test_a_drop_is_known_of_the_latest_step_only() -> None:
+    two = in_turn(energy_natural_gradient(), energy_natural_gradient(1e-2), steps=3)
+    training = trained(two, max_steps=6)
+    drops = [snapshot.energy_drop for snapshot in training]
+    energies = np.array(training.energies)
+    np.testing.assert_allclose(drops[1:-1], energies[:-1] - energies[1:], rtol=1e-6)
+    # What others make of its steps is another one.
+    halved = optax.chain(energy_natural_gradient(), optax.scale(0.5))
+    assert [snapshot.energy_drop for snapshot in trained(halved, max_steps=2)] == [None] * 3
+    plain = trained(energy_natural_gradient())
+    assert plain.cool_down(next(iter(plain)), 3).energy_drop is None
+
+
 TURNS = in_turn(optax.adam(1e-2), energy_natural_gradient(), steps=30)
 
 
@@ -235,5 +270,7 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="steps: expected a positive integer"):
         in_turn(optax.sgd(1.0), optax.sgd(1.0), steps=0)
     optimizer = energy_natural_gradient()
+    with pytest.raises(ValueError, match=r"params: .* needs float32 or float64, got bfloat16"):
+        optimizer.init(jnp.ones(2, jnp.bfloat16))
     with pytest.raises(ValueError, match="value_fn: the natural gradient needs a RitzLoss"):
         optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), jnp.ones(2), value_fn=jnp.sum)
