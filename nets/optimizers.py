@@ -1,5 +1,6 @@
 """Energy natural gradient, and optimisers that take turns."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -237,7 +238,9 @@ def in_turn(
             change, kept = two.update(updates, states[1], params, **extra)
             return change, (states[0], kept)
 
-        is_first = (state.step < state.steps_of_first) & ~_stalled(state.first)
+        is_first = state.step < state.steps_of_first
+        for turns, stalled in _stalls(state.first):
+            is_first = is_first & ~functools.reduce(lambda x, turn: x & ~turn, turns, stalled)
         change, kept = jax.lax.cond(is_first, by_first, by_second, (state.first, state.second))
         return change, InTurnState(state.step + 1, state.steps_of_first, is_first, *kept)
 
@@ -269,17 +272,21 @@ def steps_before(state: Any) -> int:
 
 def has_stalled(state: Any) -> bool:
     """Whether an optimiser's state says that no step of it lowers the energy any more."""
-    return bool(_stalled(state))
+    return any(bool(stalled) and not any(map(bool, turns)) for turns, stalled in _stalls(state))
 
 
-def _stalled(state: Any) -> jax.Array:
-    stalled = jnp.zeros((), bool)
+def _stalls(state: Any, turns: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    """Whether each natural gradient has stalled, and which turns may not have been the first's.
+
+    After a first one that has stalled comes the second.
+    """
+    found = []
     for part in _judges(state):
-        if isinstance(part, InTurnState):  # after a first one that has stalled comes the second
-            stalled = stalled | (~part.was_first & _stalled(part.second))
+        if isinstance(part, InTurnState):
+            found += _stalls(part.second, (*turns, part.was_first))
         else:
-            stalled = stalled | part.has_stalled
-    return stalled
+            found.append((turns, part.has_stalled))
+    return found
 
 
 def energy_drop(state: Any) -> float | None:

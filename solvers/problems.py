@@ -51,7 +51,7 @@ class Poisson(eqx.Module):
 
     Attributes:
         operator: A.
-        rhs: b, shape `grid.shape`; 0 at nodes outside, where A u = b keeps u at 0 and `field` has g.
+        rhs: b, shape `grid.shape`; 0 at nodes outside, where A u = b has u = 0 and `field` g.
         boundary_field: g where it holds and 0 elsewhere, shape `grid.full_shape`.
         is_outside: nodes without an equation of their own, φ ≤ 0 or far from the medium, at the
             unknowns; None without any.
