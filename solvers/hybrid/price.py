@@ -209,6 +209,10 @@ def _as_probed(problem: Problem, method: Multigrid, modes: SmoothModes) -> Smoot
     zero = zero_guess(problem)  # given, so that no other program has to be compiled
     probe = solve(problem, with_budget(method, PROBE_CYCLES), initial=zero, throw=False)
     seen = min(float(probe.stats["factor"]), 1.0)  # −1 where the first cycle was the last
+    norms = probe.history()[1]
+    met = np.flatnonzero(norms <= float(method.rtol) * norms[0])
+    if met.size and met[0] > 0:  # cycles after that may have met the rounding
+        seen = (norms[met[0]] / norms[0]) ** (1 / met[0])
     predicted = max(float(modes.factors[0]), np.finfo(np.float32).tiny)
     if not seen > 0 or np.log(seen) < 0.5 * np.log(predicted):
         return modes

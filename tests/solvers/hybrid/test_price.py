@@ -159,6 +159,12 @@ def test_on_small_grids_the_modes_may_be_all_there_are(n: int, dtype: str) -> No
     assert price.zero.steps == pytest.approx(int(solve(problem, method).num_steps), abs=100)
 
 
+def test_cycles_at_the_rounding_tell_nothing_of_those_before() -> None:
+    problem = Poisson(Grid((64, 64), dtype="float32"), lambda x, y: x * y)
+    method = Multigrid(rtol=1e-4)
+    assert price_of(problem, method).zero.steps <= 2 + int(solve(problem, method).num_steps)
+
+
 def test_direct_and_conjugate_gradients_are_priced_by_a_timed_solve() -> None:
     problem = gallery.published(64).problem
     for method in (FastDiagonalization(), ConjugateGradient()):
