@@ -262,8 +262,8 @@ def place(problem: Any, mesh: Mesh) -> Placed[Any]:
     coarse levels of multigrid. What `solve` gives has arrays on the mesh, padded with zeros at the
     high ends to what it divides; `collect()` gives an ordinary `Solution`.
 
-    Within jit and grad a solve on a mesh raises nothing: look at its `reason`. Gradients through a
-    solve that failed in the adjoint are NaN.
+    Within jit a solve on a mesh raises nothing: look at its `reason`. Gradients through a solve
+    that failed in the adjoint are NaN.
 
     Cost: a sweep, a residual or a cycle sends to neighbours what lies on the sides of a device's
     part, and gathers coarse levels; norms are one number each. The direct solver and relaxations of

@@ -39,7 +39,8 @@ class Poisson(eqx.Module):
             elsewhere u = g, up to the interface φ = 0, which is met by second order where φ is
             smooth. As `source`, or a mask, whose interface is at its nodes; None for all of the
             box. Of g given as an array the value at the nearest node outside is taken, of a
-            function its slope, too. Source and reaction outside do not matter.
+            function its slope, too. Source and reaction outside do not matter, but to
+            reverse gradients a function that is not finite there gives NaN.
         medium: ψ, for a domain with a surface where u is not known: the equation holds where ψ > 0,
             and a ∂u/∂n + αu = q on the surface, so that nothing goes through it by default. A level
             set, met by second order as long as αh < a; a mask of nodes, with surfaces half-way to

@@ -148,8 +148,10 @@ class SolveError(RuntimeError):
         self.solution = solution
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """From one process to another, as a pool does."""
-        return type(self), (str(self), self.solution)
+        """From one process to another, as a pool does; of what lies on a mesh whole arrays go."""
+        found = self.solution
+        found = found.collect() if isinstance(found, PlacedSolution) else found
+        return type(self), (str(self), found)
 
 
 # Statistics that `Solution` has as attributes.
@@ -278,6 +280,9 @@ class PlacedSolution(eqx.Module):
         return _with_parts(self.rest, *self.parts.collect())
 
     def __getattr__(self, name: str) -> Any:
+        # What copies asks for before there is a `rest`.
+        if name.startswith("__") or name in ("parts", "rest"):
+            raise AttributeError(name)
         return getattr(self.rest, name)
 
     def __str__(self) -> str:

@@ -1,6 +1,8 @@
 """Solves on a mesh of devices: the same answers, and messages between neighbours only."""
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,22 @@ def test_a_solve_goes_on_from_a_solution() -> None:
     again = solve(problem, Jacobi(rtol=1e-3), initial=first)
     assert again.num_steps == 0
     assert solve(problem, Jacobi(rtol=1e-3), initial=first.collect().field).num_steps == 0
+
+
+def test_a_solution_is_copied() -> None:
+    solution = solve(place(Poisson(Grid(16), 1.0), MESH))
+    for found in (copy.copy(solution), copy.deepcopy(solution)):
+        np.testing.assert_array_equal(found.field, solution.field)
+    with pytest.raises(AttributeError, match="colour"):
+        _ = solution.colour
+
+
+def test_a_failure_passes_from_one_process_to_another() -> None:
+    with pytest.raises(SolveError) as caught:
+        solve(place(Poisson(Grid(16), 1.0), MESH), Jacobi(max_steps=3))
+    there = pickle.loads(pickle.dumps(caught.value))
+    assert str(there) == str(caught.value)
+    np.testing.assert_array_equal(there.solution.field, caught.value.solution.collect().field)
 
 
 def test_a_failure_is_an_error() -> None:
