@@ -1,6 +1,5 @@
 """Energy natural gradient, and optimisers that take turns."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -95,12 +94,7 @@ def energy_natural_gradient(
 
     def init(params: Any) -> NaturalGradientState:
         flat, _ = ravel_pytree(params)
-        if flat.dtype not in (jnp.float32, jnp.float64):
-            raise ValueError(
-                "params: the natural gradient solves linear systems, and needs float32 or float64, "
-                f"got {flat.dtype}"
-            )
-        number = jnp.asarray(start, flat.dtype)
+        number = jnp.asarray(start, _solvable(flat.dtype))
         unknown = jnp.full_like(number, jnp.nan)
         return NaturalGradientState(number, jnp.full_like(number, 2), jnp.zeros((), bool), unknown)
 
@@ -118,6 +112,13 @@ def energy_natural_gradient(
         return _descend(value_fn, params, state, trials)
 
     return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
+
+
+def _solvable(dtype: Any) -> Any:
+    """Refuse precisions in which no linear system is solved."""
+    if dtype in (jnp.float32, jnp.float64):
+        return dtype
+    raise ValueError(f"params: the natural gradient needs float32 or float64, got {dtype}")
 
 
 class _Trial(NamedTuple):
@@ -194,11 +195,20 @@ def _descend(
 
 
 class InTurnState(NamedTuple):
-    """Steps taken, those that are the first one's, whose the latest was, and both states."""
+    """Of two optimisers in turn.
+
+    Attributes:
+        step: steps taken.
+        steps_of_first: those that are the first one's.
+        was_first: whether the latest was.
+        has_stalled: whether the second one has; after a first one that has it comes the second.
+        first, second: their states.
+    """
 
     step: jax.Array
     steps_of_first: jax.Array
     was_first: jax.Array
+    has_stalled: jax.Array
     first: Any
     second: Any
 
@@ -225,7 +235,8 @@ def in_turn(
 
     def init(params: Any) -> InTurnState:
         none = jnp.zeros((), jnp.int32)
-        return InTurnState(none, none + steps, none < 0, one.init(params), two.init(params))
+        no = none < 0
+        return InTurnState(none, none + steps, no, no, one.init(params), two.init(params))
 
     def update(
         updates: Any, state: InTurnState, params: Any = None, **extra: Any
@@ -239,10 +250,13 @@ def in_turn(
             return change, (states[0], kept)
 
         is_first = state.step < state.steps_of_first
-        for turns, stalled in _stalls(state.first):
-            is_first = is_first & ~functools.reduce(lambda x, turn: x & ~turn, turns, stalled)
+        for part in _judges(state.first):
+            is_first = is_first & ~part.has_stalled
         change, kept = jax.lax.cond(is_first, by_first, by_second, (state.first, state.second))
-        return change, InTurnState(state.step + 1, state.steps_of_first, is_first, *kept)
+        stalled = state.step < 0
+        for part in _judges(kept[1]):
+            stalled = stalled | (part.has_stalled & ~is_first)
+        return change, InTurnState(state.step + 1, state.steps_of_first, is_first, stalled, *kept)
 
     return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
 
@@ -272,21 +286,7 @@ def steps_before(state: Any) -> int:
 
 def has_stalled(state: Any) -> bool:
     """Whether an optimiser's state says that no step of it lowers the energy any more."""
-    return any(bool(stalled) and not any(map(bool, turns)) for turns, stalled in _stalls(state))
-
-
-def _stalls(state: Any, turns: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
-    """Whether each natural gradient has stalled, and which turns may not have been the first's.
-
-    After a first one that has stalled comes the second.
-    """
-    found = []
-    for part in _judges(state):
-        if isinstance(part, InTurnState):
-            found += _stalls(part.second, (*turns, part.was_first))
-        else:
-            found.append((turns, part.has_stalled))
-    return found
+    return any(bool(part.has_stalled) for part in _judges(state))
 
 
 def energy_drop(state: Any) -> float | None:

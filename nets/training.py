@@ -250,7 +250,7 @@ class RitzTraining:
         factors = np.arange(steps - 1, -1, -1) / max(steps - 1, 1)
         for start in range(0, steps, self.every):
             snapshot, _ = self._advance(snapshot, factors[start : start + self.every])
-        return snapshot
+        return snapshot._replace(energy_drop=None)  # the optimiser knows that of whole steps
 
     def check_quadrature(self, snapshot: Snapshot) -> QuadratureCheck:
         """Work out the energy of a snapshot's network by the quadrature and by a finer one.
@@ -292,12 +292,11 @@ class RitzTraining:
             self._evaluation.prepare(self._start.params, grid, features=features)
             self.compile_seconds += self._clock() - start
 
-    def _snapshot(
-        self, state: TrainingState, seconds: float, drop: float | None = None
-    ) -> Snapshot:
+    def _snapshot(self, state: TrainingState, seconds: float) -> Snapshot:
         evaluation = self._evaluation
         params = state.params if state.average is None else state.average
         features = partial(evaluation.features, params) if evaluation.has_features else None
+        drop = energy_drop(state.optimizer)
         return Snapshot(state.step, seconds, partial(evaluation, params), state, features, drop)
 
     def _compile(self, level: int, *, check: bool = False) -> None:
@@ -335,8 +334,7 @@ class RitzTraining:
                 "finite; use a smaller learning rate in the optimizer"
             )
         state = state._replace(step=step, **position._asdict())
-        drop = energy_drop(state.optimizer) if factors[-1] == 1 else None
-        return self._snapshot(state, seconds, drop), history
+        return self._snapshot(state, seconds), history
 
     def _state_of(self, snapshot: Snapshot) -> TrainingState:
         state = snapshot.state
@@ -364,7 +362,7 @@ class RitzTraining:
         start = self._clock()
         earlier = state.check or self._programs.check(level, before.state.params)
         check = self._programs.check(level, state.params)
-        seconds, drop = after.seconds + self._clock() - start, after.energy_drop
+        seconds = after.seconds + self._clock() - start
         if not check.is_fooled(earlier):
             # Of two without news the earlier one: a slow fall adds up.
             state = state._replace(check=check if check.is_news(earlier) else earlier)
@@ -372,11 +370,10 @@ class RitzTraining:
             self._compile(level + 1)
             # Its steps led astray: from where they started the finer rule does better.
             state = before.state._replace(step=state.step, refinements=level + 1, check=None)
-            drop = before.energy_drop
         else:
             self._warn(level)
             state = state._replace(check=check)
-        return self._snapshot(state, seconds, drop)
+        return self._snapshot(state, seconds)
 
     def _warn(self, level: int) -> None:
         # No numbers, so that Python shows it once.

@@ -19,9 +19,7 @@ from solvers.iteration import (
     has_succeeded,
     lineax_result,
     message,
-    norm,
-    reason_of,
-    residual_stats,
+    statistics_of,
 )
 from solvers.krylov import ConjugateGradient
 from solvers.medium import continued
@@ -354,7 +352,8 @@ def _assemble(
     excess: jax.Array,
     balances: jax.Array,
 ) -> Solution:
-    stats = _statistics(problem.operator, b, method, options, solved)
+    start = options.get("y0", jnp.zeros_like(b))
+    stats = statistics_of(solved, method, problem.operator, b, start)
     reason = Reason.where(balances, stats["reason"], Reason.incompatible)
     low = stats.get("low")
     # Where nothing was done, zeros or the guess would pass for a solution.
@@ -383,29 +382,3 @@ def _spoiled(grid: Grid, field: jax.Array, is_nothing: jax.Array) -> tuple[jax.A
     """A field on all nodes and at the unknowns, NaN where it is nothing."""
     field = jnp.where(is_nothing, jnp.nan, field)
     return field, field[grid.unknowns]
-
-
-def _statistics(
-    operator: EllipticOperator, b: jax.Array, method: Any, options: dict[str, Any], solved: Any
-) -> dict[str, Any]:
-    """Our statistics, also of one of lineax's own solvers, which may call anything a success.
-
-    Theirs look at each component of a residual that they update, rtol·|bᵢ| + atol: a success with a
-    residual above ten times that, in our norm, is none.
-    """
-    if "reason" in solved.stats:
-        return solved.stats
-    num_steps = jnp.asarray(solved.stats.get("num_steps", 1), jnp.int32)
-    start = options.get("y0", jnp.zeros_like(b))
-    found = residual_stats(operator, b, start, solved.value, num_steps)
-    is_finite = jnp.isfinite(found["residual_norms"])
-    is_direct = "num_steps" not in solved.stats
-    reason = reason_of(solved.result, is_direct=is_direct)
-    if not is_direct and hasattr(method, "rtol"):
-        before = norm(operator, b)
-        allowed = method.rtol * before + method.atol * norm(operator, jnp.ones_like(b))
-        is_short = (reason == Reason.converged) & ~(found["residual_norms"][1] <= 10 * allowed)
-        reason = Reason.where(is_short, Reason.unmet, reason)
-    reason = Reason.where(is_finite[1], reason, Reason.singular)
-    reason = Reason.where(is_finite[0], reason, Reason.nonfinite_input)
-    return found | {"num_steps": num_steps, "reason": reason}

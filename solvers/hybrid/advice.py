@@ -11,8 +11,9 @@ import numpy as np
 from solvers.arguments import expect
 from solvers.direct import FastDiagonalization
 from solvers.hybrid.price import TimedPrice, price_of
+from solvers.hybrid.smooth_modes import root_of_squares
 from solvers.hybrid.timing import Clock, zero_guess
-from solvers.iteration import Reason
+from solvers.iteration import Reason, size_of
 from solvers.krylov import ConjugateGradient
 from solvers.multigrid.multigrid import Multigrid
 from solvers.operators import EllipticOperator
@@ -144,18 +145,13 @@ def _operator(problem: Poisson) -> EllipticOperator:
 
 def _row(problem: Problem, name: str, method: Any, target: float | None, clock: Clock) -> Row:
     price = price_of(problem, method, target=target, clock=clock)
-    basis = f"its modes, {price.step_seconds * 1e6:.3g} µs a step"
-    if isinstance(price, TimedPrice):
-        basis = "a timed solve"
-    basis = f"{basis}, on {jax.default_backend()}"
-    row = Row(name, method, price.zero.seconds, price.zero.steps, basis)
-    if _by_modes(row) and row.steps > int(method.max_steps):
-        return _endless(row, f"{row.steps:.3g} steps, beyond its max_steps")
+    is_timed = isinstance(price, TimedPrice)
+    basis = "a timed solve" if is_timed else f"its modes, {price.step_seconds * 1e6:.3g} µs a step"
+    seconds, steps, *_ = price.zero
+    row = Row(name, method, seconds, steps, f"{basis}, on {jax.default_backend()}")
+    if not is_timed and steps > int(method.max_steps):
+        return _endless(row, f"{steps:.3g} steps, beyond its max_steps")
     return row
-
-
-def _by_modes(row: Row) -> bool:
-    return isinstance(row.method, Jacobi | GaussSeidel | Multigrid)
 
 
 def _endless(row: Row, why: str) -> Row:
@@ -167,23 +163,21 @@ def _within_rounding(problem: Problem, rows: list[Row], rtol: float) -> list[Row
 
     Multigrid is run. Relaxations have been seen to end at a quarter of ε(‖b‖ + 2 max(D)‖u‖).
     """
-    cycles = Multigrid(rtol=rtol)
-    found = solve(problem, cycles, initial=zero_guess(problem), throw=False)
-    size = np.asarray(jnp.linalg.norm(jnp.ravel(found.value)))
-    keeps = {
-        Multigrid: bool(found.reason == Reason.stagnated),
-        Jacobi: rtol < float(apply(_rounding, problem, size)) / 10,
-    }
-    keeps[GaussSeidel] = keeps[Jacobi]
+    zero = zero_guess(problem)
+    found = solve(problem, Multigrid(rtol=rtol), initial=zero, throw=False)
+    size = np.asarray(root_of_squares(found.value))
+    is_below = rtol < float(apply(_rounding, problem, size)) / 10
+    stuck = {
+        Multigrid: bool(found.reason == Reason.stagnated), Jacobi: is_below, GaussSeidel: is_below
+    }  # fmt: skip
     return [
-        _endless(row, "rounding is above rtol") if keeps.get(type(row.method)) else row
+        _endless(row, "rounding is above rtol") if stuck.get(type(row.method)) else row
         for row in rows
     ]
 
 
 def _rounding(problem: Poisson, size: jax.Array) -> jax.Array:
     """ε(‖b‖ + 2 max(D)‖u‖)/‖b‖."""
-    operator, b = problem.operator, problem.rhs
-    eps = jnp.asarray(jnp.finfo(b.dtype).eps, b.dtype)
-    b_size = jnp.sqrt(jnp.sum(b * b))
-    return eps * (1 + 2 * jnp.max(operator.diagonal()) * size / jnp.where(b_size > 0, b_size, 1))
+    b_size = root_of_squares(problem.rhs)
+    share = size_of(problem.operator) * size / jnp.where(b_size > 0, b_size, 1)
+    return jnp.finfo(share.dtype).eps * (1 + share)

@@ -16,7 +16,7 @@ from solvers.grid import Grid
 from solvers.iteration import AbstractIteration, without_mean
 from solvers.krylov import ConjugateGradient
 from solvers.multigrid.smoothing import SMOOTHERS
-from solvers.placement import apply, like, spread
+from solvers.placement import Placed, apply, like, spread
 from solvers.problems import Poisson
 from solvers.relaxation.jacobi import Jacobi
 from solvers.snapshots import Snapshot
@@ -140,7 +140,12 @@ class Galerkin(Handover):
             vectors.append(features[(slice(None), *grid.unknowns)])
         if self.modes:
             vectors.append(lowest_modes(grid, self.modes))
-        return jnp.concatenate(vectors)
+        # 0 where there is no equation, and whole also where the problem is on a mesh.
+        found = jnp.concatenate(vectors)
+        if like(problem).is_outside is None:
+            return found
+        masked = apply(Poisson.within, problem, found)
+        return masked.collect() if isinstance(masked, Placed) else masked
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ class Deflation(Handover):
         """The method with the coarse space."""
         if not isinstance(method, AbstractIteration):
             return method
-        vectors = apply(Poisson.within, problem, self._galerkin.span(problem, snapshot))
+        vectors = self._galerkin.span(problem, snapshot)
         if isinstance(method, ConjugateGradient):
             inner = Jacobi() if method.preconditioner is None else method.preconditioner
             return ConjugateGradient(
@@ -253,7 +258,7 @@ def _scaled(problem: Poisson, u: jax.Array) -> jax.Array:
 
 def _projected(problem: Poisson, vectors: jax.Array) -> jax.Array:
     """The first vector plus its best correction in the span of all."""
-    vectors = spread(problem.within(vectors))
+    vectors = spread(vectors)
     basis = energy_basis(problem.operator, vectors)
     return corrected(problem.operator, basis, problem.rhs, vectors[0])
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from solvers.compiler import apart, rounds
 from solvers.iteration import history
 from solvers.iteration.reason import Reason
-from solvers.iteration.unknowns import Operator, in_range, norm, without_mean
+from solvers.iteration.unknowns import Operator, in_range, norm, size_of, without_mean
 from solvers.pairs import shifted_rest
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def iterate(
         target=jnp.maximum(method.rtol.astype(b.dtype) * b_norm, atol),
         b_norm=b_norm,
         first_norm=first_norm,
-        size_of_a=2 * jnp.max(operator.diagonal()),
+        size_of_a=size_of(operator),
         max_steps=method.max_steps,
         eps=jnp.asarray(float(jnp.finfo(b.dtype).eps) ** method.parts, b.dtype),
     )

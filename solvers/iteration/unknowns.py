@@ -84,6 +84,11 @@ def norm(operator: Operator, v: jax.Array) -> jax.Array:
     return jnp.asarray(math.sqrt(volume), v.dtype) * jnp.sqrt(jnp.sum(v * v))
 
 
+def size_of(operator: Operator) -> jax.Array:
+    """2 max(D), which the eigenvalues of an M-matrix do not exceed."""
+    return 2 * jnp.max(operator.diagonal())
+
+
 def without_mean(operator: Operator, u: jax.Array) -> jax.Array:
     """Project onto the range of a singular operator; the identity for a regular one."""
     if not operator.is_singular:

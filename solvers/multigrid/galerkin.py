@@ -214,7 +214,6 @@ def galerkin_level(
     colours = [_colours(line) for line in axes]
     counts = [int(colour.max()) + 1 for colour in colours]
     dtype = transfer.shares.dtype
-
     tables = [_stacked_along(colour, axis, layout, -1) for axis, colour in enumerate(colours)]
 
     def probe(which: jax.Array) -> jax.Array:

@@ -8,10 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solvers import Grid, Jacobi, Multigrid, Poisson, SolveError, advise, place, solve
+from solvers import (
+    ConjugateGradient,
+    Deflation,
+    FixedHandoff,
+    Grid,
+    Hybrid,
+    Jacobi,
+    Multigrid,
+    Poisson,
+    SolveError,
+    advise,
+    place,
+    solve,
+)
+from solvers.snapshots import Snapshot
 
 MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
 # Half of the unknowns is far more than any side has; coarse levels are gathered.
@@ -86,6 +101,19 @@ def test_a_solve_goes_on_from_a_solution() -> None:
     again = solve(problem, Jacobi(rtol=1e-3), initial=first)
     assert again.num_steps == 0
     assert solve(problem, Jacobi(rtol=1e-3), initial=first.collect().field).num_steps == 0
+
+
+@pytest.mark.parametrize("inside", [None, lambda x: 0.45 - abs(x - 0.5)])
+def test_a_coarse_space_goes_to_the_mesh(inside: Any) -> None:
+    problem = Poisson(Grid(32), 1.0, inside=inside)
+    snapshot = Snapshot(0, 0.0, lambda grid: jnp.ones(grid.full_shape))
+    method, handover = ConjugateGradient(rtol=1e-8), Deflation(modes=2, features=False)
+    found, expected = (
+        Hybrid(method, FixedHandoff(0), handover=handover).solve(p, [snapshot]).solution
+        for p in (place(problem, MESH), problem)
+    )
+    assert found.num_steps == expected.num_steps
+    np.testing.assert_allclose(found.field, expected.field, atol=1e-12)
 
 
 def test_a_solution_is_copied() -> None:
