@@ -1,5 +1,6 @@
 """What `--full` adds to the main job: growth with the grid, five seeds, and the regret."""
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -74,8 +75,8 @@ def _seeds(outcome: Any, results: dict[str, Any], settings: Any, stages: Stages)
     for seed in SEEDS:
         with stages(f"seed {seed}", outcome.cap) as report:
             track, plan = scheduler_row(
-                outcome.ref, method, entry.training(outcome.ref.case, seed), f"seed {seed}",
-                cap=outcome.cap, report=report,
+                outcome.ref, method, partial(entry.training, outcome.ref.case, seed),
+                f"seed {seed}", cap=outcome.cap, report=report,
             )  # fmt: skip
             row = track.summary(outcome.ref, outcome.cap)
             ratios = speedup(jacobi, row)

@@ -87,7 +87,7 @@ def _seed(timer: Timer, training: RitzTraining, seed: int, *, all_ways: bool) ->
     regret = replayed(
         goal, method, replay, timer.paces["jacobi"], timer.zero_steps["jacobi"], first=first
     )
-    chosen = _chosen(replay, regret)
+    chosen, costs = _chosen(replay, regret), regret.plan.costs
     untrained = next(iter(replay))
     sources = {
         Source.TRAINED: chosen,
@@ -98,7 +98,8 @@ def _seed(timer: Timer, training: RitzTraining, seed: int, *, all_ways: bool) ->
     most = GIVEN_UP * min(regret.scheduler, regret.best)
     found = {
         name: {
-            way: timer.way(ways[way], name, sources, most) for way in (ways if all_ways else few)
+            way: timer.way(ways[way], name, sources, most, costs.planning + costs.looking)
+            for way in (ways if all_ways else few)
         }
         for name, few in CHOSEN.items()
     }
@@ -109,7 +110,7 @@ def _seed(timer: Timer, training: RitzTraining, seed: int, *, all_ways: bool) ->
         "handoff_step": regret.plan.handoff.step,
         "trained": regret.plan.handoff.initial is not None,
         "reason": regret.plan.handoff.reason,
-        "costs": regret.plan.costs._asdict(),
+        "costs": costs._asdict(),
         "zero": regret.zero,
         "fixed": regret.fixed,
         "regret": regret.regret,

@@ -29,8 +29,8 @@ from solvers import (
 )
 from solvers.gallery import Case
 from solvers.hybrid.handover import Handover, smoothed
-from solvers.hybrid.price import price_of
-from solvers.hybrid.timing import measure_step, run_steps
+from solvers.hybrid.price import RelaxationPrice, price_of
+from solvers.hybrid.timing import run_steps, step_time
 from solvers.snapshots import Snapshot
 
 SWEEPS = 2**30
@@ -60,7 +60,7 @@ def solvers_of() -> dict[str, Any]:
     return {
         "jacobi": Jacobi(max_steps=SWEEPS),
         "gauss_seidel": GaussSeidel(max_steps=SWEEPS),
-        "cg": ConjugateGradient(check_every=1),
+        "cg": ConjugateGradient(),
         "multigrid": Multigrid(),
     }
 
@@ -97,7 +97,8 @@ class Timer:
 
     Args:
         goal: what to reach.
-        longest: seconds that a solver from zero is run for; beyond, its price stands for it.
+        longest: seconds that a solver from zero is run for; beyond, its price stands for it, if
+            that knows the goal.
     """
 
     def __init__(self, goal: Goal, longest: float):
@@ -113,7 +114,9 @@ class Timer:
             self.is_predicted[name] = not np.isfinite(run.steps)
             if self.is_predicted[name]:
                 price = price_of(goal.problem, method, target=goal.target)
-                self.zero_steps[name] = price.zero.steps
+                # One that is timed does not look at the goal.
+                knows = isinstance(price, RelaxationPrice)
+                self.zero_steps[name] = price.zero.steps if knows else np.inf
 
     def zero(self, name: str) -> float:
         """Seconds of a solver from zero; predicted where it would take longer than allowed."""
@@ -127,31 +130,51 @@ class Timer:
         return charged + call + step * steps
 
     def way(
-        self, way: Way, name: str, sources: dict[Source, Snapshot], most: float
+        self,
+        way: Way,
+        name: str,
+        sources: dict[Source, Snapshot],
+        most: float,
+        deciding: float = 0.0,
     ) -> dict[str, Any]:
-        """Seconds of one way into one solver, and what they are made of."""
+        """Seconds of one way into one solver, and what they are made of.
+
+        Args:
+            way: how to start.
+            name: of the solver.
+            sources: by what they are.
+            most: seconds after which it is given up.
+            deciding: seconds of finding out when to hand over, for those that train.
+        """
         problem, method = self.goal.problem, self.solvers[name]
         snapshot = sources[way.source]
 
         def measure(inner: Any) -> float:
-            return measure_step(problem, inner, time.perf_counter).seconds
+            return step_time(problem, inner, time.perf_counter).seconds
 
         def choose() -> Any:
             return way.handover.solver(problem, snapshot, method, measure)
 
         starting, guess = timed(lambda: way.handover.start(problem, snapshot))
         choosing, chosen = timed(choose, rounds=1)
-        pace = self.paces[name] if chosen is method else Pace(problem, chosen)
-        step, call = pace.again()
-        charged = snapshot.seconds + starting + choosing
-        run = run_to(self.goal, chosen, guess, max(most - charged, call) / step)
+        step, call = self.paces[name].again()
+        deciding = deciding if way.source is Source.TRAINED else 0.0
+        charged = snapshot.seconds + deciding + starting + choosing
+        # A step of a deflated relaxation is of so many, and a correction.
+        every = int(chosen.every) if isinstance(chosen, Deflated) else 1
+        run = run_to(self.goal, chosen, guess, max(most - charged, call) / (every * step))
+        relaxing = call + step * run.steps
+        if chosen is not method and np.isfinite(run.steps):
+            # Its set-up may take as long as all of its steps.
+            relaxing, _ = timed(lambda: run_steps(problem, chosen, int(run.steps), guess)[0])
         return {
-            "seconds": charged + call + step * run.steps,
+            "seconds": charged + relaxing,
             "training": snapshot.seconds,
+            "deciding": deciding,
             "starting": starting + choosing,
             "steps": run.steps,
             "first_error": float(run.errors[0]),
-            "every": int(chosen.every) if isinstance(chosen, Deflated) else None,
+            "every": every if isinstance(chosen, Deflated) else None,
         }
 
 

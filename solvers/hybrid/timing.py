@@ -15,12 +15,11 @@ from solvers.problems import Poisson
 from solvers.solution import Problem, solve
 
 Clock = Callable[[], float]
-# In least seconds: a run that needs no second one, and one after which nothing longer is tried,
-# should the machine have stood still while a call without steps was timed.
-LONG_ENOUGH, LONGEST = 5, 100
+# In least seconds: a run that needs no second one.
+LONG_ENOUGH = 100
 # The first rounds of a program may be twice as slow: the later half of so many counts, of fewer
-# where they take longer than these seconds.
-ROUNDS, FEWEST, ENOUGH = 9, 3, 0.3
+# where these take longer than so many seconds, of one where it is dear.
+ROUNDS, FEWEST, ENOUGH, DEAR = 9, 3, 0.3, 1.0
 
 _called: set[Any] = set()
 _timed: dict[Any, "StepTime"] = {}
@@ -111,7 +110,9 @@ def step_time(problem: Problem, method: AbstractIteration, clock: Clock) -> Step
     start = clock()
     found = [measure_step(problem, method, clock)[:2]]
     begin = clock()
-    while len(found) < FEWEST or (len(found) < ROUNDS and clock() - begin < ENOUGH):
+    while (len(found) < FEWEST and begin - start < DEAR) or (
+        len(found) < ROUNDS and clock() - begin < ENOUGH
+    ):
         found.append(measure_step(problem, method, clock)[:2])
     warm = found[len(found) // 2 :]
     seconds, call = (statistics.median(column) for column in zip(*warm, strict=True))
@@ -133,10 +134,11 @@ def doubt(problem: Problem, method: Any, clock: Clock, taken: float, steps: int)
 def measure_step(
     problem: Problem, method: AbstractIteration, clock: Clock, *, least: float = 0.001
 ) -> StepTime:
-    """Time one step as the loop does it, in runs of at least `least` seconds, the better of two.
+    """Time one step as the loop does it: what a run of many takes beyond a call without any.
 
-    Looks at the residual are part of a step. What a call costs once is not. It takes some ten
-    milliseconds, or the steps to two looks if these are longer.
+    That is to be `least` seconds, and as long as the call, whose time varies by as much as a part
+    of itself: set-up may take as long as hundreds of steps. Looks at the residual are part of a
+    step. It takes some ten milliseconds, or ten calls, or two looks if these are longer.
     """
     zero = zero_guess(problem)
 
@@ -146,17 +148,19 @@ def measure_step(
         return clock() - start, done
 
     compiling = run(0)[0] if is_first_call(problem, method) else 0.0
-    overhead = min(run(0), run(0))[0]
+    overhead = run(0)[0]
     # With as many steps as there are to a look, which may cost as much as twenty of them.
     steps = method.check_every
     while True:
+        # In turn, and the better of each: a run that the machine held up would end this too early.
         taken, done = run(steps)
+        overhead = min(overhead, run(0)[0])
+        wanted = max(least, overhead)
+        if taken < LONG_ENOUGH * least:
+            taken, overhead = min(taken, run(steps)[0]), min(overhead, run(0)[0])
         # A method that is exact after a step or two does no more, however many are asked for.
-        is_long = taken - overhead >= least or taken >= LONGEST * least or done < steps
-        if is_long or steps >= 2**24:
+        if taken - overhead >= wanted or done < steps or steps >= 2**24:
             break
-        steps = int(steps * min(max(1.5 * least / max(taken - overhead, 1e-6), 1.5), 20))
-    if taken - overhead < LONG_ENOUGH * least:
-        taken = min(taken, run(steps)[0])
+        steps = int(steps * min(max(1.5 * wanted / max(taken - overhead, 1e-6), 1.5), 20))
     seconds = taken - overhead if taken > overhead else taken
     return StepTime(max(seconds, 1e-9) / max(done, 1), overhead, compiling)

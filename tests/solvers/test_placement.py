@@ -48,7 +48,7 @@ def test_every_method_gives_the_answer_of_one_device(found: dict[str, dict[str, 
     for name, row in found["agreement"].items():
         # Rounding of other orders of summation; multigrid and CG pass it through some ten steps.
         assert row["distance"] < 1e-11, name
-        assert row["steps"] == [0, 0], name
+        assert set(row["steps"]) == {0}, name
         assert row["devices"] == 8, name
 
 
