@@ -24,7 +24,7 @@ class Evaluation:
 
     Parameters are cast to the grid's precision first, so that a network trained in single precision
     gives a field without its rounding. Without Dirichlet side and with c = 0 the field is shifted
-    to zero integral.
+    to zero integral, on the problem's own grid over its medium if there is one.
 
     On a mesh the devices share the nodes, then have the whole result each; what comes out is an
     array that is bound to no device, and so goes with a problem on one of them and on all.
@@ -108,9 +108,12 @@ class Evaluation:
     def _field(self, grid: Grid, params: Any, ansatz: Ansatz) -> jax.Array:
         network = partial(self._network, cast(params, grid.dtype))
         u = self._on_nodes(grid, ansatz.values(partial(self._in_blocks, network)))
-        if self._problem.operator.is_singular:
-            u = grid.without_integral(u)
-        return u
+        if not self._problem.operator.is_singular:
+            return u
+        share = self._problem.share
+        if share is None or share.shape != u.shape:
+            return grid.without_integral(u)
+        return u - grid.integral(share * u) / grid.integral(share)
 
     def _on_nodes(self, grid: Grid, values: jax.Array) -> jax.Array:
         """Without what fills shares up, (…, N) to (…, *grid.full_shape)."""

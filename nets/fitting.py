@@ -231,6 +231,7 @@ class Fit:
 
     def _has_ended(self, snapshot: FitSnapshot) -> bool:
         is_low = self.stop_at is not None and snapshot.loss <= self.stop_at
+        is_low = is_low and snapshot.step + 1 >= self._batches.per_epoch
         return is_low or snapshot.step >= self.max_steps
 
     def _advance(self, before: FitSnapshot) -> FitSnapshot:
@@ -248,7 +249,9 @@ class Fit:
                 "finite; use a smaller learning rate in the optimizer"
             )
         means = self._means([*history.tolist(), look])
-        low = [i for i in range(count) if self.stop_at is not None and means[i] <= self.stop_at]
+        known = max(self._batches.per_epoch - first - 1, 0)  # a whole epoch is, from that step on
+        stop = -np.inf if self.stop_at is None else self.stop_at
+        low = [i for i in range(known, count) if means[i] <= stop]
         if low:  # a step within the chunk, which is cheaper to take again than to keep them all
             position, _ = self._steps(before.state, rows, low[0])
             seconds, count = seconds * low[0] / count, low[0]

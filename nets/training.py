@@ -50,6 +50,7 @@ class TrainingState(NamedTuple):
         average: of the parameters, or None.
         refinements: of the quadrature so far.
         check: of the quadrature, that the next one is compared with.
+        averaged: steps that the average is of: without those that were taken back.
     """
 
     step: int
@@ -58,6 +59,7 @@ class TrainingState(NamedTuple):
     average: Any = None
     refinements: int = 0
     check: QuadratureCheck | None = None
+    averaged: int = 0
 
 
 class RitzTraining:
@@ -305,16 +307,16 @@ class RitzTraining:
             start = self._clock()
             self._programs.prepare(level, check=check)
             if self.step_seconds is None:
-                self.step_seconds = self._timed_step()
+                self.step_seconds = self._timed_step(level)
             self.compile_seconds += self._clock() - start
 
-    def _timed_step(self) -> float:
+    def _timed_step(self, level: int) -> float:
         """The quicker of two single steps."""
         _, params, optimizer, average, *_ = self._start
         seconds = []
         for _ in range(2):
             start = self._clock()
-            self._programs.steps(0, Position(params, optimizer, average), 0, np.ones(1))
+            self._programs.steps(level, Position(params, optimizer, average), 0, np.ones(1))
             seconds.append(self._clock() - start)
         return min(seconds)
 
@@ -324,7 +326,7 @@ class RitzTraining:
         position = Position(state.params, state.optimizer, state.average)
         start = self._clock()
         position, history, finite = self._programs.steps(
-            state.refinements, position, state.step, factors
+            state.refinements, position, state.averaged, factors
         )
         seconds = snapshot.seconds + self._clock() - start
         step = state.step + len(factors)
@@ -333,7 +335,8 @@ class RitzTraining:
                 f"the training diverged between steps {state.step} and {step}: the energy is not "
                 "finite; use a smaller learning rate in the optimizer"
             )
-        state = state._replace(step=step, **position._asdict())
+        averaged = state.averaged + len(factors)
+        state = state._replace(step=step, averaged=averaged, **position._asdict())
         return self._snapshot(state, seconds), history
 
     def _state_of(self, snapshot: Snapshot) -> TrainingState:

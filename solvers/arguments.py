@@ -27,7 +27,7 @@ def as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]]
 
 def _as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]]) -> jax.Array:
     try:
-        array = jnp.asarray(None if isinstance(value, str) else value)
+        array = jnp.asarray(None if isinstance(value, str) else _without_integers(value, dtype))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name}: expected numbers, got {reprlib.repr(value)}") from error
     if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.complexfloating):
@@ -36,6 +36,24 @@ def _as_real(name: str, value: Any, dtype: Any, shapes: Sequence[tuple[int, ...]
         wanted = " or ".join(str(shape) for shape in dict.fromkeys(shapes))
         raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}")
     return array.astype(dtype)
+
+
+def as_floating(value: Any, dtype: Any) -> jax.Array:
+    """Integers and conditions in `dtype`; what is real keeps its precision.
+
+    Raises:
+        ValueError: for complex numbers.
+    """
+    value = jnp.asarray(_without_integers(value, dtype))
+    if jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise ValueError(f"expected real numbers, got {value.dtype}")
+    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(dtype)
+
+
+def _without_integers(value: Any, dtype: Any) -> Any:
+    """NumPy's integers as `dtype`: JAX would wrap 64 bits round where it has 32."""
+    is_array = isinstance(value, np.ndarray | np.generic)
+    return value.astype(dtype) if is_array and value.dtype.kind in "iu" else value
 
 
 def as_number(name: str, value: Any, expected: str, bad: Callable[[Any], Any]) -> jax.Array:
@@ -50,8 +68,9 @@ def as_number(name: str, value: Any, expected: str, bad: Callable[[Any], Any]) -
 
 
 def as_count(name: str, value: Any) -> int:
-    """Check an argument that counts something: a positive integer, static."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+    """Check an argument that counts something: a positive integer below 2^31, static."""
+    is_count = not isinstance(value, bool) and isinstance(value, Integral)
+    if not is_count or not 1 <= int(value) < 2**31:
         raise ValueError(f"{name}: expected a positive integer, got {value!r}")
     return int(value)
 

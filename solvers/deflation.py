@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from solvers.arguments import as_count, checked
 from solvers.compiler import HIGHEST
@@ -17,6 +18,16 @@ from solvers.iteration import (
 )
 from solvers.krylov import ConjugateGradient
 from solvers.operators import EllipticOperator
+
+
+def _as_vectors(vectors: Any) -> jax.Array:
+    found = np.asarray(vectors) if not isinstance(vectors, jax.Array) else vectors
+    if found.dtype.kind not in "fiuV" or not found.size:
+        raise ValueError(
+            f"vectors: expected at least one of real numbers, got {found.dtype} of shape "
+            f"{found.shape}"
+        )
+    return jnp.asarray(found)
 
 
 class DeflatedSetup(NamedTuple):
@@ -79,7 +90,7 @@ class Deflated(AbstractIteration):
                 "ConjugateGradient takes a Deflated one as its preconditioner"
             )
         self.method = method
-        self.vectors = checked("vectors", jnp.asarray(vectors), "finite values")
+        self.vectors = checked("vectors", _as_vectors(vectors), "finite values")
         self.every = jnp.asarray(as_count("every", every), jnp.int32)
         self.check_every = as_count("check_every", check_every)
 

@@ -1,6 +1,7 @@
 """Derivatives and fluxes of a field on all nodes, and its values anywhere."""
 
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -62,7 +63,7 @@ def interpolate(grid: Grid, field: jax.Array, points: tuple[Any, ...]) -> jax.Ar
 
 @jax.jit
 def _interpolated(grid: Grid, field: jax.Array, points: tuple[jax.Array, ...]) -> jax.Array:
-    coordinates, inside = [], jnp.ones((), bool)
+    cells, shares, inside = [], [], jnp.ones((), bool)
     for axis, x in enumerate(points):
         n = grid.intervals[axis]
         t = (x - grid.lower[axis]) / grid.spacing[axis]
@@ -72,8 +73,13 @@ def _interpolated(grid: Grid, field: jax.Array, points: tuple[jax.Array, ...]) -
             field = jnp.concatenate([field, first], axis)
         slack = n * 4 * jnp.finfo(grid.dtype).eps
         inside = inside & (t >= -slack) & (t <= n + slack)
-        coordinates.append(jnp.clip(t, 0, n))
-    values = jax.scipy.ndimage.map_coordinates(field, coordinates, order=1, mode="nearest")
+        cells.append(jnp.clip(jnp.floor(t), 0, n - 1).astype(jnp.int32))
+        shares.append(t - cells[-1].astype(t.dtype))
+    values = jnp.zeros((), field.dtype)
+    for corner in itertools.product((0, 1), repeat=grid.ndim):
+        weights = [s if up else 1 - s for s, up in zip(shares, corner, strict=True)]
+        at = tuple(cell + up for cell, up in zip(cells, corner, strict=True))
+        values = values + math.prod(weights) * field[at]
     return jnp.where(inside, values, jnp.nan)
 
 
@@ -283,8 +289,9 @@ def _imbalance(problem: Poisson, field: jax.Array) -> jax.Array:
         boundary_values=0.0 if problem.inside is None else problem.boundary_values,
         inside=problem.inside,
         medium=problem.medium,
-        surface_flux=problem.surface_flux,
-        surface_robin=problem.surface_robin,
+        # Without a medium these are 0, but traced ones would pass for given.
+        surface_flux=0.0 if problem.medium is None else problem.surface_flux,
+        surface_robin=0.0 if problem.medium is None else problem.surface_robin,
     )
     return _lacking(closed.operator, closed.rhs, closed.unknowns("u", field), closed.share)
 

@@ -17,6 +17,7 @@ from solvers.iteration import (
     AbstractPreconditioner,
     Reason,
     lineax_result,
+    power_of_two,
     read_vector,
     refuse_options,
     without_mean,
@@ -106,7 +107,8 @@ class FastDiagonalization(AbstractPreconditioner):
         operator, eigenvalues = state
         refuse_options(options)
         b = without_mean(operator, read_vector(operator, "vector", vector))
-        u = _inverse(state, b)
+        unit = power_of_two(b)
+        u = _inverse(state, b / unit) * unit
         stats = _residual_stats(operator, b, u)
         first, last = stats["residual_norms"]
         reason = Reason.where(jnp.isfinite(last), Reason.direct, Reason.singular)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import as_real, is_traced
+from solvers.arguments import as_floating, as_real, is_traced
 from solvers.placement import is_spread, spread
 
 
@@ -106,18 +106,19 @@ class Grid(eqx.Module):
                 )
 
     def _check_range(self) -> None:
-        """Refuse boxes of which 1/h² or ∏h is no number."""
-        range_ = np.finfo(self.dtype)
+        """Refuse boxes of which 1/h², ∏h or the volume is no number."""
+        low, high = (float(x) for x in (np.finfo(self.dtype).tiny, np.finfo(self.dtype).max))
         for h in self.spacing:
-            if not range_.tiny < h * h < range_.max:
+            if not low < h * h < high:
                 raise ValueError(
                     f"upper: expected a spacing whose square is within {self.dtype}'s range, got "
                     f"{h:.3g}; take another unit of length"
                 )
-        if not np.finfo(float).tiny < self.cell_volume < np.inf:
+        box = self.cell_volume * math.prod(self.intervals)
+        if not (low < self.cell_volume and box < high):
             raise ValueError(
-                f"upper: expected a cell whose volume is within the range of numbers, got spacings "
-                f"{self.spacing}; take another unit of length"
+                f"upper: expected a box and cells whose volume is within {self.dtype}'s range, got "
+                f"spacings {self.spacing}; take another unit of length"
             )
 
     @property
@@ -209,7 +210,7 @@ class Grid(eqx.Module):
     def norm(self, u: jax.Array) -> jax.Array:
         """√(∏h)·‖u‖₂, the discrete L² norm of values at nodes."""
         u = self.floating(u)
-        return jnp.sqrt(jnp.sum(u * u)) * jnp.asarray(math.sqrt(self.cell_volume), u.dtype)
+        return root(jnp.sum(u * u)) * jnp.asarray(math.sqrt(self.cell_volume), u.dtype)
 
     def integral(self, field: jax.Array) -> jax.Array:
         """∫ of a field on all nodes by the trapezoidal rule; shape `full_shape` to a scalar.
@@ -251,8 +252,7 @@ class Grid(eqx.Module):
 
     def floating(self, u: Any) -> jax.Array:
         """Integers and conditions in the grid's precision; what is real keeps its own."""
-        u = jnp.asarray(u)
-        return u if jnp.issubdtype(u.dtype, jnp.floating) else u.astype(self.dtype)
+        return as_floating(u, self.dtype)
 
     def sample(self, name: str, value: Any) -> jax.Array:
         """Values on all nodes of a number, an array on all nodes, or a callable of the coordinates.
@@ -313,6 +313,11 @@ class Grid(eqx.Module):
         low, high = self.boundary[axis]
         stop = self.intervals[axis] + (1 if high is Boundary.NEUMANN else 0)
         return (1 if low is Boundary.DIRICHLET else 0), stop
+
+
+def root(square: jax.Array) -> jax.Array:
+    """√, with slope 0 at 0."""
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 @jax.jit

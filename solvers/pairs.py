@@ -99,13 +99,20 @@ def residual(operator: EllipticOperator, b: jax.Array, u: Pair) -> jax.Array:
     return r + (lost - operator.weigh(low))
 
 
-def shifted_rest(before: jax.Array, after: jax.Array) -> jax.Array:
+def shifted_rest(before: jax.Array, after: jax.Array, null: jax.Array | None) -> jax.Array:
     """What `after` lacks of `before` but for a constant: a field whose mean was removed, rounded.
 
     Added to the low part, it makes the shift one of the whole pair.
+
+    Args:
+        before, after: the shift, at the unknowns.
+        null: where the constant was taken away; elsewhere both are 0. None for everywhere.
     """
     d, e = two_sum(before, -after)
-    return (d - jnp.mean(d)) + e
+    if null is None:
+        return (d - jnp.mean(d)) + e
+    mean = jnp.sum(jnp.where(null, d, 0)) / jnp.sum(null, dtype=d.dtype)
+    return jnp.where(null, (d - mean) + e, 0)
 
 
 def _terms(operator: EllipticOperator, u: Pair) -> Iterator[tuple[jax.Array, Pair]]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import checked, is_traced
+from solvers.arguments import checked, expect, is_traced
 from solvers.domain import Data, Domain, faces_within, in_medium, refuse_loose, within
 from solvers.grid import Boundary, Grid
 from solvers.interface import interface_load, level_on, slopes_of
@@ -104,6 +104,7 @@ class Poisson(eqx.Module):
         surface_flux: Any = 0.0,
         surface_robin: Any = 0.0,
     ):
+        expect("grid", grid, Grid, "a Grid such as Grid((64, 64))")
         self.source, self.diffusion = _as_leaves(source), _as_leaves(diffusion)
         self.reaction, self.boundary_values = _as_leaves(reaction), _as_leaves(boundary_values)
         self.inside, self.medium = _as_leaves(inside), _as_leaves(medium)
@@ -230,11 +231,9 @@ def _balances(grid: Grid, b: jax.Array) -> jax.Array:
 
 @jax.jit
 def _balanced(operator: EllipticOperator, b: jax.Array, share: jax.Array | None) -> jax.Array:
-    if share is None:
-        return b - jnp.mean(b)
-    # As much of all parts of the medium: the rows of small parts are small.
-    own = operator.weigh(share[operator.grid.unknowns])
-    return b - _mean_source(operator.grid, b, share) * own
+    # As much of all parts: the rows of sides, and of small parts of a medium, are small.
+    own = jnp.ones_like(b) if share is None else share[operator.grid.unknowns]
+    return b - _mean_source(operator.grid, b, share) * operator.weigh(own)
 
 
 @jax.jit
@@ -333,5 +332,14 @@ def _is_given_at(grid: Grid, level: jax.Array | None) -> jax.Array:
 
 
 def _as_leaves(given: Any) -> Any:
-    """Make functions part of the tree's structure, so that problems pass through jit and vmap."""
-    return jax.tree.map(lambda x: jax.tree_util.Partial(x) if callable(x) else x, given)
+    """Make functions part of the tree's structure, so that problems pass through jit and vmap.
+
+    Arrays of NumPy are copied, since they may change.
+    """
+
+    def leaf(x: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            return x.copy()
+        return jax.tree_util.Partial(x) if callable(x) else x
+
+    return jax.tree.map(leaf, given)

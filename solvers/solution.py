@@ -360,7 +360,7 @@ def _assemble(
     is_nothing = reason == Reason.nonfinite_input
     field, value = _spoiled(problem.grid, problem.solution_field(solved.value), is_nothing)
     if problem.operator.is_singular and low is not None:
-        low = low + shifted_rest(solved.value, value)
+        low = low + shifted_rest(solved.value, value, problem.operator.null)
     return Solution(
         field=field,
         value=value,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from solvers.arguments import checked, expect
-from solvers.iteration import AbstractIteration, without_mean
+from solvers.iteration import AbstractIteration, power_of_two, without_mean
 from solvers.multigrid.multigrid import Multigrid
 from solvers.placement import Placed, apply, kept
 from solvers.problems import Poisson
@@ -62,23 +62,27 @@ def _stream(problem: Any, method: AbstractIteration, state: Any, first: Any) -> 
 
 
 def _start(problem: Poisson, method: AbstractIteration, initial: Any) -> tuple[Any, jax.Array]:
-    """Set-up, right-hand side and carry, and the guess."""
+    """Set-up, unit, right-hand side and carry, and the guess.
+
+    In a unit near b, as in the loop: cycles in single precision have room for no others.
+    """
     guess, operator = initial_guess(problem, method, initial), problem.operator
     u = jnp.zeros_like(problem.rhs) if guess is None else guess
     b, u = problem.balanced(), without_mean(operator, u)
-    setup = method.prepare(operator)
-    return (setup, b, method.start(setup, b, u)), problem.solution_field(u)
+    setup, unit = method.prepare(operator), power_of_two(b)
+    carry = method.start(setup, b / unit, u / unit)
+    return (setup, unit, b / unit, carry), problem.solution_field(u)
 
 
 def _step(problem: Poisson, method: AbstractIteration, state: Any) -> tuple[Any, jax.Array]:
-    setup, b, carry = state
-    state = setup, b, method.step(setup, b, carry)
+    setup, unit, b, carry = state
+    state = setup, unit, b, method.step(setup, b, carry)
     return state, *_now(problem, method, state)
 
 
 def _now(problem: Poisson, method: AbstractIteration, state: Any) -> tuple[jax.Array]:
-    setup, _, carry = state
-    return (problem.solution_field(method.current(setup, carry)),)
+    setup, unit, _, carry = state
+    return (problem.solution_field(method.current(setup, carry) * unit),)
 
 
 def _run(function: Any, problem: Any, *arguments: Any) -> tuple[Any, ...]:

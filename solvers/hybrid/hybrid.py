@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import lineax as lx
 
 from solvers.arguments import expect
+from solvers.grid import Grid
 from solvers.hybrid.handover import Guess, Handover, smoothed
 from solvers.hybrid.picture import draw
-from solvers.hybrid.price import price_of
+from solvers.hybrid.price import is_priced_by_modes, price_of
 from solvers.hybrid.relaxing import Limit, check, relax
 from solvers.hybrid.scheduler import Handoff, Scheduler, SpectralHandoff
 from solvers.hybrid.session import Look, Session
@@ -76,18 +77,22 @@ class HybridSolution(NamedTuple):
         handoff: the decision.
         trace: every look of the scheduler.
         costs: seconds by kind.
+        target: that was priced, where it is not the method's own tolerance.
     """
 
     solution: Solution | PlacedSolution
     handoff: Handoff
     trace: list[Look]
     costs: Costs
+    target: float | None = None
 
     def explain(self) -> str:
         """Tell what was seen and decided, a line a look, and what came of it."""
         costs = self.costs
+        aim = "" if self.target is None else f" to {self.target:.3g} of max|u|"
+        took = "took" if self.target is None else "to the method's own tolerance it took"
         outcome = (
-            f"Predicted {self.handoff.predicted_seconds:.3g} s of relaxation, took "
+            f"Predicted {self.handoff.predicted_seconds:.3g} s of relaxation{aim}, {took} "
             f"{costs.relaxing:.3g} s; {costs.charged:.3g} s in all, {costs.compiling:.3g} s of "
             "compilation apart."
         )
@@ -197,13 +202,16 @@ class Hybrid:
         start = self.clock()
         initial = plan.handoff.start(problem)
         left = 0.0 if plan.is_interrupted else max(max_seconds - plan.costs.charged, 0.0)
-        limit = Limit(left, plan.handoff.predicted_seconds)
+        # What is predicted is the way to the target, and what runs goes to the method's tolerance.
+        is_aimed = self.scheduler.target is not None and is_priced_by_modes(self.method)
+        limit = Limit(left, math.inf if is_aimed else plan.handoff.predicted_seconds)
         with single_threaded_blas():
             solution = relax(problem, plan.method, initial, limit, self.clock)
             jax.block_until_ready(solution.value)
         costs = plan.costs._replace(relaxing=self.clock() - start)
         doubt(problem, plan.method, self.clock, costs.relaxing, int(solution.num_steps))
-        found = HybridSolution(solution, plan.handoff, plan.trace, costs)
+        target = self.scheduler.target if is_aimed else None
+        found = HybridSolution(solution, plan.handoff, plan.trace, costs, target)
         if throw:
             check(problem, plan.method, solution, plan.handoff.explain())
         return found
@@ -262,6 +270,8 @@ class Hybrid:
             training.prepare(like(problem).grid, features=self.handover.needs_features)
             # One that compiles itself can be started again; its first snapshot costs no training.
             jax.block_until_ready(self.handover.start(problem, next(iter(training))))
+        elif not self.handover.needs_features:
+            jax.block_until_ready(self.handover.start(problem, Snapshot(0, 0.0, _zero)))
         method: Any = self.method
         if isinstance(method, AbstractIteration):
             method = with_budget(method, 0)
@@ -269,6 +279,10 @@ class Hybrid:
         zero = smoothed(problem, jnp.zeros(grid.full_shape, grid.dtype))
         jax.block_until_ready(solve(problem, method, initial=zero, throw=False).value)
         return self.clock() - start
+
+
+def _zero(grid: Grid) -> jax.Array:
+    return jnp.zeros(grid.full_shape, grid.dtype)
 
 
 def _check_seconds(value: Any) -> None:

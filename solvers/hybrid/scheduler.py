@@ -174,6 +174,9 @@ class SpectralHandoff:
                 raise ValueError(f"least_steps: expected at least 0, got {self.least_steps!r}")
 
     def decide(self, session: Session) -> Handoff:
+        if not session.guess_matters:
+            reason = "no training: what this method takes is priced whatever it starts from"
+            return Handoff(0, session.seconds, reason, session.zero.seconds, None)
         pace = session.step_seconds
         refusal = None if pace is None else self._refuse(session, pace)
         if refusal is None:
@@ -183,7 +186,10 @@ class SpectralHandoff:
         if best is None:
             return Handoff(step, session.seconds, reason, session.zero.seconds, None)
         if self._cools(session) and not best.is_calm and not session.is_interrupted:
-            best, more = _cool_down(session, best, combine=self.combine)
+            try:
+                best, more = _cool_down(session, best, combine=self.combine)
+            except KeyboardInterrupt:
+                session.is_interrupted, more = True, f"; the cool-down was {INTERRUPTED}"
             reason += more
         remaining = best.look.remaining_seconds
         if remaining >= session.zero.seconds:
@@ -223,15 +229,16 @@ class SpectralHandoff:
                     cooled, words = _cool_down(session, best, combine=self.combine)
                     calm_until = 2 * session.seconds
                     if cooled.look is not best.look:
-                        best, gained_at = cooled, session.seconds
+                        gained_at = session.seconds
+                    best = cooled
                     if cooled.look.remaining_seconds <= session.seconds / 4:
                         return cooled, step, f"the optimiser only stirs the smooth modes{words}"
+            if best is None and unseen is None and session.trouble is None:
+                raise ValueError(NOTHING_CAME)
+            return self._last(session, best, unseen), step, _end(session)
         except KeyboardInterrupt:
             session.is_interrupted = True
             return best, step, INTERRUPTED
-        if best is None and unseen is None and session.trouble is None:
-            raise ValueError(NOTHING_CAME)
-        return self._last(session, best, unseen), step, _end(session)
 
     def _last(
         self, session: Session, best: _Candidate | None, unseen: Snapshot | None
@@ -339,7 +346,8 @@ def _time_constant(trace: list[Look]) -> float:
     low, high = _best(trace), _best(trace[: index + 1])
     if not 0 < low < high or math.isinf(high):
         return math.inf
-    return (now - trace[index].seconds) / math.log(high / low)
+    # By a clock that has not moved it falls as fast as can be.
+    return max(now - trace[index].seconds, 1e-9) / math.log(high / low)
 
 
 def _best(trace: list[Look]) -> float:
@@ -354,6 +362,8 @@ def _cool_down(session: Session, best: _Candidate, *, combine: bool) -> tuple[_C
     cost = COOL_DOWN_STEPS * best.snapshot.seconds / best.snapshot.step
     if before <= 2 * cost:
         return best, f"; a cool-down would cost {cost:.3g} s, more than it is likely to save"
+    if session.is_out_of_time(cost + before):
+        return best, "; the limit leaves no time for a cool-down"
     try:
         cooled = session.cool_down(best.snapshot, COOL_DOWN_STEPS)
     except TrainingError:

@@ -80,6 +80,11 @@ class Session:
         return self._price.zero
 
     @property
+    def guess_matters(self) -> bool:
+        """Whether the price depends on what relaxing starts from."""
+        return not isinstance(self._price, TimedPrice)
+
+    @property
     def seconds(self) -> float:
         """All that has been charged so far."""
         return self.planning_seconds + self.training_seconds + self.looking_seconds
@@ -188,7 +193,7 @@ class Session:
     def _distance(self, snapshot: Snapshot) -> float:
         """√(energy by the latest step/energy of zero's error) in `NEAR` tolerances, else 1."""
         whole, drop = self.zero.energy, snapshot.energy_drop
-        if drop is None or not whole > 0:
+        if drop is None or not whole > 0 or not self._price.tolerance > 0:
             return 1.0
         return math.sqrt(max(drop, 0.0) / whole) / (NEAR * self._price.tolerance)
 

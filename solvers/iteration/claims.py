@@ -33,8 +33,9 @@ def statistics_of(
     found = residual_stats(operator, b, start, solved.value, num_steps)
     before, after = found["residual_norms"]
     reason = reason_of(solved.result, is_direct=is_direct)
-    if not is_direct and hasattr(method, "rtol"):
-        tolerance = method.rtol * norm(operator, b) + method.atol * norm(operator, jnp.ones_like(b))
+    inner = getattr(method, "inner_solver", method)  # of lineax's Normal
+    if not is_direct and hasattr(inner, "rtol"):
+        tolerance = inner.rtol * norm(operator, b) + inner.atol * norm(operator, jnp.ones_like(b))
         is_short = (reason == Reason.converged) & ~(after <= ALLOWED * tolerance)
         reason = Reason.where(is_short, Reason.unmet, reason)
     reason = Reason.where(jnp.isfinite(after), reason, Reason.singular)

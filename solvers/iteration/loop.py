@@ -80,7 +80,8 @@ def iterate(
     low = method.low(setup, loop.carry)
     if low is not None:
         low = low * unit
-        stats["low"] = low + shifted_rest(before, u) if operator.is_singular else low
+        rest = shifted_rest(before, u, operator.null) if operator.is_singular else 0
+        stats["low"] = low + rest
     return u, reason, stats
 
 

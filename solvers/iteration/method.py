@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from solvers.arguments import as_count, as_number, is_traced
+from solvers.arguments import as_count, as_number, expect, is_traced
 from solvers.iteration.loop import iterate, repeated
 from solvers.iteration.reason import checked_for_gradient, lineax_result
 from solvers.iteration.unknowns import (
@@ -232,6 +232,7 @@ def as_preconditioner(
         >>> int(solved.stats["num_steps"]) < 40
         True
     """
+    expect("method", method, AbstractPreconditioner, "a method of solvers such as GaussSeidel()")
     as_count("steps", steps)
     arrays, static = eqx.partition((method, operator), eqx.is_array)
     method, frozen = eqx.combine(jax.lax.stop_gradient(arrays), static)

@@ -23,6 +23,7 @@ class RaveledOperator(eqx.Module):
 
     is_singular = False
     is_bipartite = False
+    null = None
 
     def ravel(self, name: str, tree: Any) -> jax.Array:
         structure = self.operator.in_structure()
@@ -93,7 +94,7 @@ def without_mean(operator: Operator, u: jax.Array) -> jax.Array:
     """Project onto the range of a singular operator; the identity for a regular one."""
     if not operator.is_singular:
         return u
-    if isinstance(operator, RaveledOperator) or operator.null is None:
+    if operator.null is None:
         return u - jnp.mean(u)
     mean = jnp.sum(jnp.where(operator.null, u, 0)) / jnp.sum(operator.null, dtype=u.dtype)
     return jnp.where(operator.null, u - mean, 0)

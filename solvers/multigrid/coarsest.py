@@ -58,9 +58,9 @@ def tensor_solve(
     strengths: tuple[jax.Array, ...],
     reaction: jax.Array | None,
     *,
-    is_singular: bool,
+    is_singular: bool | jax.Array,
 ) -> TensorSolve:
-    """Prepare the solve; a singular one is in the sense of the pseudo-inverse."""
+    """Prepare the solve; one that is singular, or nearly, is that of the pseudo-inverse."""
     analysis, synthesis = [], []
     total = jnp.zeros((), strengths[0].dtype) if reaction is None else reaction
     for axis, (line, strength) in enumerate(zip(axes, strengths, strict=True)):
@@ -70,10 +70,11 @@ def tensor_solve(
         synthesis.append(vectors / root[:, None])
         shape = [-1 if d == axis else 1 for d in range(len(axes))]
         total = total + strength * jnp.asarray(values.reshape(shape), strength.dtype)
-    if is_singular:
+    if is_singular is not False:
         # Each axis has the eigenvalue 0 first.
-        null = np.zeros(total.shape, bool)
-        null[(0,) * len(axes)] = True
+        first = np.zeros(total.shape, bool)
+        first[(0,) * len(axes)] = True
+        null = first & is_singular
         inverse = jnp.where(null, 0, 1 / jnp.where(null, 1, total))
     else:
         inverse = 1 / total
@@ -129,8 +130,11 @@ class DenseSolve(eqx.Module):
         return u if self.layout is None else unstack(u, self.layout)
 
 
-def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve:
-    """Invert a level of symmetric rows; of a singular one, the pseudo-inverse."""
+def dense_solve(level: Level | StencilLevel, *, is_singular: bool | jax.Array) -> DenseSolve:
+    """Invert a level of symmetric rows; of one that is singular, or nearly, the pseudo-inverse.
+
+    Whether it is nearly so may be traced.
+    """
     size = math.prod(level.shape)
     dtype = level.dtype
 
@@ -142,15 +146,16 @@ def dense_solve(level: Level | StencilLevel, *, is_singular: bool) -> DenseSolve
     # Diagonal 1, so that jumps of the coefficients do not spoil the factors.
     scale = 1 / jnp.sqrt(jnp.diagonal(matrix))
     scale = jnp.where(jnp.isfinite(scale), scale, 1)
-    if is_singular:
+    if is_singular is not False:
         # Fix the mean by a multiple of nnᵀ, n constant: its inverse there does no harm.
-        n = _constant(level)
-        n = n / jnp.sqrt(jnp.sum(n))
+        n = _constant(level) if is_singular is True else jnp.where(is_singular, jnp.ones(size), 0)
+        n = n.astype(dtype) / jnp.sqrt(jnp.maximum(jnp.sum(n), 1)).astype(dtype)
         matrix = matrix + jnp.max(jnp.diagonal(matrix)) * n[:, None] * n[None]
-        scale = jnp.full_like(scale, 1 / jnp.sqrt(jnp.max(jnp.diagonal(matrix))))
+        even = jnp.full_like(scale, 1 / jnp.sqrt(jnp.max(jnp.diagonal(matrix))))
+        scale = jnp.where(is_singular, even, scale)
     inverse = inverse_of(scale[:, None] * matrix * scale[None])
     inverse = scale[:, None] * inverse * scale[None]
-    if is_singular:
+    if is_singular is not False:
         inverse = inverse - n[:, None] * jnp.sum(n[:, None] * inverse, 0)[None]
         inverse = inverse - jnp.sum(n[None] * inverse, 1)[:, None] * n[None]
     return DenseSolve(inverse, level.layout if isinstance(level, StencilLevel) else None)

@@ -107,12 +107,18 @@ def is_coarsest(operator: EllipticOperator, axes: tuple[Axis, ...]) -> bool:
     return fits_tensor(axes) if operator.is_constant else coarsest_size(axes) <= DENSE_SIZE
 
 
-def build(operator: EllipticOperator, smoother: Any) -> Hierarchy:
-    """Build the hierarchy: rediscretised for constant coefficients, else by Galerkin products."""
+def build(
+    operator: EllipticOperator, smoother: Any, is_nearly_singular: jax.Array | None = None
+) -> Hierarchy:
+    """Build the hierarchy: rediscretised for constant coefficients, else by Galerkin products.
+
+    Where constants are nearly the null space, too, the coarsest solve leaves them alone.
+    """
     plan, coarsest = stages(operator, all_axes=coarsens_all_axes(smoother))
     interpolations = tuple(cubic_interpolation(s.axes, s.coarsened) for s in plan)
     make = _constant if operator.is_constant else _varying
-    levels, transfers, solve = make(operator, plan, coarsest)
+    leaves = operator.is_singular if is_nearly_singular is None else is_nearly_singular
+    levels, transfers, solve = make(operator, plan, coarsest, leaves)
     relaxations = tuple(
         relaxation_on(level, smoother, is_full=len(stage.coarsened) == len(stage.axes))
         for level, stage in zip(levels, plan, strict=True)
@@ -128,15 +134,25 @@ def finest_level(operator: EllipticOperator) -> Level:
     return varying_level(operator, axes)
 
 
-def _constant(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axis, ...]) -> Any:
+def _constant(
+    operator: EllipticOperator,
+    plan: list[Stage],
+    coarsest: tuple[Axis, ...],
+    leaves: bool | jax.Array,
+) -> Any:
     strengths, reaction = operator.conductances, operator.reaction
     levels = tuple(constant_level(stage.axes, strengths, reaction) for stage in plan)
     transfers = tuple(linear_transfer(stage.axes, stage.coarsened) for stage in plan)
-    solve = tensor_solve(coarsest, strengths, reaction, is_singular=operator.is_singular)
+    solve = tensor_solve(coarsest, strengths, reaction, is_singular=leaves)
     return levels, transfers, solve
 
 
-def _varying(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axis, ...]) -> Any:
+def _varying(
+    operator: EllipticOperator,
+    plan: list[Stage],
+    coarsest: tuple[Axis, ...],
+    leaves: bool | jax.Array,
+) -> Any:
     finest, filled = finest_level(operator), operator.filled
     level: Level | StencilLevel = finest if filled is None else finest_level(_padded(operator))
     levels, transfers = [], []
@@ -150,7 +166,7 @@ def _varying(operator: EllipticOperator, plan: list[Stage], coarsest: tuple[Axis
         level = finest
     elif filled is not None:
         transfers[0] = transfers[0].on(split(filled))
-    return tuple(levels), tuple(transfers), dense_solve(level, is_singular=operator.is_singular)
+    return tuple(levels), tuple(transfers), dense_solve(level, is_singular=leaves)
 
 
 def _padded(operator: EllipticOperator) -> EllipticOperator:

@@ -1,6 +1,7 @@
 """The multigrid method, as a step of the one loop."""
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -25,6 +26,7 @@ from solvers.multigrid.cycle import (
 )
 from solvers.multigrid.hierarchy import Hierarchy, build, finest_level
 from solvers.multigrid.level import Level
+from solvers.multigrid.lifting import Lifting, is_nearly_singular, lifting_of
 from solvers.multigrid.smoothing import SMOOTHERS
 from solvers.operators import EllipticOperator
 
@@ -35,6 +37,11 @@ class MultigridSetup(NamedTuple):
     hierarchy: Hierarchy  # in the operator's precision
     cycles: Hierarchy  # in that of the cycles
     scale: jax.Array
+    lifting: Lifting | None
+
+    def corrected(self, correct: Callable[[Blocks], Blocks], r: Blocks) -> Blocks:
+        """A correction by cycles, with what they leave alone."""
+        return correct(r) if self.lifting is None else self.lifting.around(self.finest, correct, r)
 
 
 class Estimates(NamedTuple):
@@ -143,6 +150,7 @@ class Multigrid(AbstractIteration):
             expect("smoother", smoother, SMOOTHERS, "Jacobi, red-black GaussSeidel, Chebyshev or "
                    "LineRelaxation")  # fmt: skip
         self.smoother = smoother
+        expect("full", full, bool | np.bool_, "True or False")
         self.full = bool(full)
         if error_fraction is not None:
             if not full:
@@ -170,9 +178,11 @@ class Multigrid(AbstractIteration):
         # Divided by a power of two near its largest entry, it is within float32's range.
         scale = _power_of_two(jnp.max(operator.diagonal()))
         scaled = _divided(operator, scale)
-        hierarchy = build(scaled, self.smoother)
+        is_small = is_nearly_singular(scaled)
+        hierarchy = build(scaled, self.smoother, is_small)
         cycles = hierarchy if precision == dtype else hierarchy.astype(precision)
-        return MultigridSetup(scaled, finest_level(scaled), hierarchy, cycles, scale)
+        lifting = lifting_of(scaled, is_small)
+        return MultigridSetup(scaled, finest_level(scaled), hierarchy, cycles, scale, lifting)
 
     def start(self, setup: MultigridSetup, b: jax.Array, u: jax.Array) -> MultigridCarry:
         level = setup.finest
@@ -182,8 +192,14 @@ class Multigrid(AbstractIteration):
 
     def _full(self, setup: MultigridSetup, carry: MultigridCarry) -> MultigridCarry:
         """Full multigrid for the correction, in the operator's precision."""
-        nest = full_multigrid(setup.hierarchy, self._plan(), carry.r)
-        u = add(carry.u, nest.solution)
+        nests = []
+
+        def by_nest(r: Blocks) -> Blocks:
+            nests.append(full_multigrid(setup.hierarchy, self._plan(), r))
+            return nests[0].solution
+
+        u = add(carry.u, setup.corrected(by_nest, carry.r))
+        nest = nests[0]
         r = setup.finest.residual(carry.f, u)
         if self.error_fraction is None:
             return MultigridCarry(carry.f, u, r)
@@ -195,7 +211,11 @@ class Multigrid(AbstractIteration):
 
     def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
         f, u, r, errors = carry
-        e = run_cycle(setup.cycles, self._plan(), _cast(r, setup.cycles.dtype))
+
+        def by_cycle(r: Blocks) -> Blocks:
+            return run_cycle(setup.cycles, self._plan(), _cast(r, setup.cycles.dtype))
+
+        e = setup.corrected(by_cycle, r)
         u = written(add(u, _cast(e, b.dtype)), never_of(r))
         before, r = r, written(setup.finest.residual(f, u), never_of(r))
         if errors is not None:
@@ -255,13 +275,17 @@ class Multigrid(AbstractIteration):
         hierarchy = setup.cycles
         # Divided by a power of two near its largest entry, r too is within float32's range.
         unit = _power_of_two(jnp.max(jnp.abs(r)))
-        f = _cast(setup.finest.weigh(split(r / unit), -1), hierarchy.dtype)
-        u = run_cycle(hierarchy, plan, f)
 
-        def again(_: Any, u: Blocks) -> Blocks:
-            return run_cycle(hierarchy, plan, f, u)
+        def by_cycles(r: Blocks) -> Blocks:
+            f = _cast(r, hierarchy.dtype)
+            u = run_cycle(hierarchy, plan, f)
 
-        u = jax.lax.fori_loop(0, steps - 1, again, u) if steps > 1 else u
+            def again(_: Any, u: Blocks) -> Blocks:
+                return run_cycle(hierarchy, plan, f, u)
+
+            return jax.lax.fori_loop(0, steps - 1, again, u) if steps > 1 else u
+
+        u = setup.corrected(by_cycles, setup.finest.weigh(split(r / unit), -1))
         return join(u).astype(r.dtype) * (unit / setup.scale)
 
     def _plan(self) -> Plan:

@@ -152,6 +152,8 @@ def _factor(level: Level | StencilLevel, axis: int, parity: Parity) -> Tridiagon
     ones = level.split(jnp.ones(level.shape, level.dtype))
     inverse = lines(level.to_blocks(level.scale(ones)))
     diagonal = jnp.where(inverse > 0, 1 / jnp.where(inverse > 0, inverse, 1), 1)
+    if all(n == 1 for other, n in enumerate(level.shape) if other != axis):
+        diagonal = diagonal * (1 + PINNED)
     nothing = jnp.zeros_like(diagonal)
     lower = nothing if low is None else -lines(low)
     upper = nothing if high is None else -lines(high)
@@ -159,6 +161,8 @@ def _factor(level: Level | StencilLevel, axis: int, parity: Parity) -> Tridiagon
     return factor(lower, diagonal, upper, axis, periodic=is_periodic)
 
 
+# Of the diagonal, by which a level's only line is held: it may be all of a singular operator.
+PINNED = 1e-6
 # With one sweep before and one after a full coarsening; 1 with semicoarsening.
 # Yavneh 1996, SIAM J. Sci. Comput. 17, 180–192.
 OVER_RELAXATION = 1.15
@@ -189,6 +193,8 @@ def relaxation_on(level: Level | StencilLevel, smoother: Any, *, is_full: bool) 
         return ChebyshevRelaxation(smoother.degree, smallest)
     if isinstance(smoother, LineRelaxation):
         axes = tuple(range(level.ndim)) if smoother.axes is None else smoother.axes
+        if max(axes) >= level.ndim:
+            raise ValueError(f"smoother: expected axes below {level.ndim}, got {axes}")
         return LinesRelaxation(line_groups(level, axes))
     raise ValueError(
         "smoother: expected Jacobi, red-black GaussSeidel, Chebyshev or LineRelaxation, "

@@ -13,6 +13,7 @@ from typing import IO
 LOOPBACK = "127.0.0.1"
 # Where gRPC finds a proxy, which it would also ask for this very machine.
 PROXIES = {"grpc_proxy", "https_proxy", "http_proxy"}
+WRITING = threading.Lock()
 
 
 def run(count: int, command: Sequence[str], *, devices: int = 1) -> int:
@@ -121,7 +122,8 @@ def _watch(
             with source:
                 for line in source:
                     if not line.startswith("[Gloo] Rank "):  # it reports every connection
-                        print(f"[{number}] {line.rstrip()}", file=target, flush=True)
+                        with WRITING:  # print writes a line and its end apart
+                            print(f"[{number}] {line.rstrip()}", file=target, flush=True)
         except BrokenPipeError:  # as in `| head`
             ends.put((number, -signal.SIGPIPE))
 

@@ -105,7 +105,8 @@ class Jacobi(AbstractIteration):
         return self.fused
 
     def prepare(self, operator: Operator) -> JacobiSetup:
-        alternates = operator.is_singular and operator.is_bipartite
+        # A medium may cut an odd ring, so that what is left of it has two colours.
+        alternates = operator.is_singular and (operator.is_bipartite or operator.null is not None)
         if alternates and self.is_undamped:
             raise ValueError(
                 "damping: 1 does not converge here, undamped Jacobi has the eigenvalue −1 (no "

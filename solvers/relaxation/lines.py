@@ -167,8 +167,11 @@ def _coefficients(operator: EllipticOperator, axis: int) -> tuple[jax.Array, jax
     if operator.is_singular and grid.ndim == 1:
         # Twice the last entry pins the last unknown: with a mean-free right-hand side the sum of
         # all rows says that it is 0, and then nothing else has changed.
-        last = jnp.arange(grid.shape[0]) == grid.shape[0] - 1
-        diagonal = jnp.where(last, 2 * diagonal, diagonal)
+        index = jnp.arange(grid.shape[0])
+        last = grid.shape[0] - 1
+        if operator.null is not None:
+            last = jnp.max(jnp.where(operator.null, index, 0))  # of the medium
+        diagonal = jnp.where(index == last, 2 * diagonal, diagonal)
     low, diagonal, high = (
         values.reshape((1,) * grid.ndim) if values.ndim == 0 else values
         for values in (-low, diagonal, -high)

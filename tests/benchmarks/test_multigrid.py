@@ -56,11 +56,20 @@ def test_verdict_is_computed_from_the_rows(results: dict[str, Any]) -> None:
 
 def test_a_bound_is_judged_at_its_size() -> None:
     rows = [
-        {"case": "rough_2d", "solver": name, "size": 1023, "seconds": s, "compile_seconds": 5.0}
+        {
+            "case": "rough_2d",
+            "solver": name,
+            "size": 1023,
+            "seconds": s,
+            "compile_seconds": 5.0,
+            "status": "converged",
+        }
         for name, s in (("multigrid", 0.1), ("pyamg", 2.0), ("sine", 0.01))
     ]
     met = {line["demand"]: line["met"] for line in verdict(rows, [], [], [])}
     assert list(met.values()) == [True, False, False]
+    rows[0]["status"] = "stagnated"
+    assert all(line["met"] is None for line in verdict(rows, [], [], [])[1:])
 
 
 def test_figures_are_written(output: Path) -> None:

@@ -373,3 +373,9 @@ def test_without_orbax_the_command_is_named(
     with pytest.raises(ImportError, match=r"pip install 'ritzrelax\[frequency\]'"):
         fit(checkpoint=tmp_path)
     fit()
+
+
+def test_batches_do_not_end_before_an_epoch_is_seen() -> None:
+    """The loss of the first batch alone was below."""
+    *_, last = classifier(every=2, max_steps=12, stop_at=1e6)
+    assert last.step == Batches(30, 7, seed=0).per_epoch - 1

@@ -172,3 +172,22 @@ def test_what_cannot_be_checked_is_refused(training: RitzTraining) -> None:
         nodal.check_quadrature(next(iter(nodal)))
     with pytest.raises(ValueError, match="snapshot: expected one of a RitzTraining"):
         training.check_quadrature(Snapshot(0, 0.0, lambda grid: jnp.zeros(grid.full_shape)))
+
+
+def test_a_refined_snapshot_is_gone_on_with_elsewhere() -> None:
+    """Of a new training the first quadrature was not compiled, which timed a step."""
+    *_, last = train(refinements=1)
+    assert last.state.refinements == 1
+    resumed = next(iter(train(refinements=1, max_steps=400).resume(last)))
+    assert resumed.step > last.step
+
+
+def test_steps_that_were_taken_back_are_not_in_the_average() -> None:
+    """The random start came back with a fifth of all weight."""
+    stream = list(train(refinements=1, average=0.9, every=20))
+    taken_back = [s for s in stream if s.state.averaged < s.step]
+    assert taken_back
+    state = taken_back[-1].state
+    assert state.averaged % 20 == 0
+    first = taken_back[0].state
+    assert first.averaged == first.step - 20

@@ -116,3 +116,23 @@ def test_a_side_of_a_line_has_no_grid() -> None:
     assert Grid((2, 3, 4), upper=(1, 2, 3), boundary=sides("DD-PP-NN")).side(1) == Grid(
         (2, 4), upper=(1, 3), boundary=sides("DD-NN")
     )
+
+
+def test_problems_without_a_medium_are_arguments() -> None:
+    problem = Poisson(Grid((5, 4)), 1.0)
+    field = solve(problem).field
+    found, expected = jax.jit(boundary_flux)(problem, field), boundary_flux(problem, field)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_arrays_that_change_later_change_nothing() -> None:
+    grid = Grid((8, 8))
+    source, mask = np.ones(grid.full_shape), np.ones(grid.full_shape, bool)
+    mask[0] = False
+    problem = Poisson(grid, source, inside=mask)
+    solution = solve(problem)
+    before = jax.tree.leaves(boundary_flux(problem, solution))
+    source[:], mask[:] = 0, False
+    for a, b in zip(before, jax.tree.leaves(boundary_flux(problem, solution)), strict=True):
+        np.testing.assert_array_equal(a, b)

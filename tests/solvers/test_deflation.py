@@ -94,7 +94,11 @@ def test_gradients_go_through_the_solution_and_not_through_the_span() -> None:
         (lambda: Deflated(ConjugateGradient(), VECTORS), "preconditioner"),
         (lambda: solve(PROBLEM, Deflated(FastDiagonalization(), VECTORS)), "has no steps"),
         (lambda: Deflated(Jacobi(), VECTORS * jnp.nan), "vectors"),
+        (lambda: Deflated(Jacobi(), 1j * np.asarray(VECTORS)), "vectors"),
+        (lambda: Deflated(Jacobi(), VECTORS[:0]), "vectors"),
+        (lambda: Deflated(Jacobi(), "modes"), "vectors"),
         (lambda: Deflated(Jacobi(), VECTORS, every=0), "every"),
+        (lambda: as_preconditioner(lx.CG(1e-8, 1e-8), PROBLEM.operator), "method"),  # type: ignore
         (lambda: solve(PROBLEM, Deflated(Jacobi(), VECTORS[0])), "vectors"),
         (lambda: lx.linear_solve(lx.MatrixLinearOperator(jnp.eye(3), lx.symmetric_tag),
                                  jnp.ones(3), Deflated(Jacobi(), jnp.ones((1, 3)))), "operator"),

@@ -120,7 +120,7 @@ def test_what_is_known_stays_known_under_jit() -> None:
         ({"upper": 0.0}, "upper: expected more than lower"),
         ({"upper": 1e-170}, "upper: expected a spacing whose square is within float64's range"),
         ({"upper": 1e-19, "dtype": np.float32}, "upper: .* within float32's range"),
-        ({"intervals": (4, 4, 4), "upper": 1e-120}, "upper: expected a cell whose volume"),
+        ({"intervals": (4, 4, 4), "upper": 1e-120}, "upper: expected a box and cells"),
         ({"boundary": "dirichlet"}, "boundary: expected members of Boundary"),
         ({"boundary": (D, 0)}, "boundary: expected members of Boundary"),
         ({"boundary": (D, P)}, "boundary: axis 0 has the impossible sides"),
@@ -161,3 +161,20 @@ def test_integers_and_conditions_are_integrated_as_numbers() -> None:
     np.testing.assert_allclose(grid.integral(shifted), 0, atol=1e-12)
     with pytest.raises(ValueError, match=r"field: expected all nodes, shape \(5, 9\)"):
         grid.integral(jnp.ones(grid.shape))
+
+
+@pytest.mark.parametrize("upper", [1e20, 1e-20])
+def test_boxes_beyond_single_precision_are_refused(upper: float) -> None:
+    """Their volume was infinite or 0, and means NaN."""
+    with pytest.raises(ValueError, match="upper: expected a"):
+        Grid((16, 16), upper=upper, dtype="float32")
+    Grid((16, 16), upper=upper, dtype="float64")
+
+
+def test_complex_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected real numbers, got complex128"):
+        Grid(4).norm(np.full(5, 3 + 4j))  # type: ignore[arg-type]
+
+
+def test_the_norm_has_a_slope_at_zero() -> None:
+    np.testing.assert_array_equal(jax.grad(Grid(4).norm)(jnp.zeros(5)), 0)

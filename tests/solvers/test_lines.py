@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solvers import EllipticOperator, Grid, LineRelaxation, Poisson, as_preconditioner, solve
+from solvers import (
+    Boundary,
+    ConjugateGradient,
+    EllipticOperator,
+    Grid,
+    LineRelaxation,
+    Poisson,
+    as_preconditioner,
+    solve,
+)
 from tests.solvers.cases import Dense, N, P, sides
 
 
@@ -166,3 +175,13 @@ def test_single_precision_stays_single() -> None:
     operator = EllipticOperator(Grid((4, 5), boundary=sides("DN-PP"), dtype=jnp.float32))
     u = jnp.ones(operator.grid.shape, jnp.float32)
     assert stepper(LineRelaxation(), operator)(u, u).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("boundary", [Boundary.NEUMANN, Boundary.PERIODIC])
+@pytest.mark.parametrize("n", [10, 17, 32])
+def test_a_medium_that_ends_before_the_line_is_solved(boundary: Boundary, n: int) -> None:
+    """The last unknown was pinned, which is none of the medium's."""
+    grid = Grid(n, boundary=boundary)
+    problem = Poisson(grid, lambda x: x - 0.5, medium=lambda x: 0.3 - abs(x - 0.5))
+    found = [solve(problem, method).field for method in (LineRelaxation(), ConjugateGradient())]
+    np.testing.assert_allclose(*found, atol=1e-7)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import Grid, Jacobi, Poisson, boundary_flux, interface_flux, solve
+from solvers import Boundary, Grid, Jacobi, Poisson, boundary_flux, interface_flux, solve
 from tests.solvers.cases import D, Dense, N, P, sides
 from tests.solvers.test_grid import grids
 
@@ -190,3 +190,26 @@ def test_bad_data_are_named(grid: Grid, arguments: dict[str, Any], message: str)
 def test_a_traced_flux_on_a_dirichlet_side_is_refused_in_words(flux: Callable[[Any], Any]) -> None:
     with pytest.raises(ValueError, match="flux: given on the"):
         jax.jit(lambda q: Poisson(Grid(4), 1.0, flux=flux(q)).rhs)(1.0)
+
+
+def test_a_known_excess_is_what_is_taken_from_the_source() -> None:
+    """Of rows on sides, of half a cell, half as much; it was as much."""
+    grid = Grid((8, 8), boundary=Boundary.NEUMANN)
+    plain, more = (
+        solve(Poisson(grid, lambda x, y, t=t: jnp.cos(jnp.pi * x) + t)) for t in (0.0, 0.2)
+    )
+    assert float(more.removed_mean) == pytest.approx(0.2)
+    np.testing.assert_allclose(more.field, plain.field, atol=1e-12)
+
+
+def test_a_grid_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="grid: expected a Grid"):
+        Poisson((8, 8), 1.0)  # type: ignore[arg-type]
+
+
+def test_large_integers_do_not_wrap_round_in_single_precision() -> None:
+    large = np.full(5, 5_000_000_000)
+    with jax.enable_x64(False):
+        grid = Grid(4)
+        np.testing.assert_allclose(Poisson(grid, large).rhs, 5e9, rtol=1e-6)
+        assert float(grid.integral(large)) == pytest.approx(5e9)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solvers import (
+    Boundary,
     ConjugateGradient,
     EllipticOperator,
     FastDiagonalization,
@@ -253,3 +254,18 @@ def test_the_low_part_is_there_for_those_who_have_one() -> None:
 def test_impossible_arguments_are_named(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_low_part_in_a_medium_is_shifted_where_the_medium_is() -> None:
+    grid = Grid((22, 18), boundary=Boundary.NEUMANN, dtype="float32")
+    problem = Poisson(
+        grid,
+        lambda x, y: y - 0.49,
+        diffusion=lambda x, y: 1 + y,
+        medium=lambda x, y: 0.41 - jnp.hypot(x - 0.49, y - 0.49),
+    )
+    solution = solve(problem, Refined(Multigrid(), rtol=1e-9))
+    assert solution.low is not None
+    assert float(jnp.max(jnp.abs(solution.low))) < 1e-5 * float(jnp.max(jnp.abs(solution.value)))
+    assert problem.operator.null is not None
+    assert not jnp.any(jnp.where(problem.operator.null, 0, solution.low))

@@ -89,9 +89,10 @@ def test_an_early_end_is_no_success_of_lineaxs_solvers_either() -> None:
     """`lx.CG(rtol, 0.0)` counts 0 ≤ 0 as converged, component by component."""
     point = np.zeros((17, 17))
     point[8, 8] = 1
-    solution = solve(Poisson(Grid((16, 16)), point), lx.CG(1e-8, 0.0), throw=False)
-    assert solution.reason == Reason.unmet
-    assert solution.residual_norms[1] > 0.1 * solution.residual_norms[0]
+    for method in (lx.CG(1e-8, 0.0), lx.Normal(lx.CG(1e-8, 0.0))):
+        solution = solve(Poisson(Grid((16, 16)), point), method, throw=False)
+        assert solution.reason == Reason.unmet
+        assert solution.residual_norms[1] > 0.1 * solution.residual_norms[0]
     assert "atol" in str(solution)
 
 
@@ -369,3 +370,32 @@ def test_what_was_taken_from_a_source_is_told() -> None:
 def test_integers_at_the_unknowns_keep_the_boundary_values() -> None:
     problem = Poisson(Grid(4), 1.0, boundary_values=0.75)
     np.testing.assert_array_equal(problem.field(jnp.ones(3, int)), [0.75, 1, 1, 1, 0.75])
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 1.0])
+def test_values_between_nodes_have_the_slope_of_their_cell_at_the_ends_too(at: float) -> None:
+    problem = Poisson(Grid(8), 0.0, boundary_values=lambda x: 3 * x)
+    assert float(jax.grad(solve(problem).evaluate)(at)) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_direct_solver_does_not_overflow_inside(dtype: str) -> None:
+    size = float(np.finfo(dtype).max) / 1e3
+    problem = Poisson(Grid((256, 256), dtype=dtype), lambda x, y: size * jnp.exp(x * y))
+    unit = Poisson(problem.grid, lambda x, y: jnp.exp(x * y))
+    found, expected = (solve(p, FastDiagonalization()).value for p in (problem, unit))
+    np.testing.assert_allclose(found / size, expected, rtol=1e-4)
+
+
+def test_an_odd_ring_that_a_medium_cuts_has_two_colours() -> None:
+    """Undamped Jacobi has the eigenvalue −1 there, and never ended."""
+    grid = Grid((7, 6), boundary=(P, N))
+    f = np.random.default_rng(0).normal(size=grid.full_shape)
+    problem = Poisson(grid, f, medium=lambda x, y: 0.3 - abs(x - 0.5))
+    balanced = Poisson(grid, f - solve(problem, throw=False).removed_mean, medium=problem.medium)
+    assert int(solve(balanced, Jacobi()).num_steps) < 1000
+
+
+def test_looks_are_counted_in_32_bits() -> None:
+    with pytest.raises(ValueError, match="check_every: expected a positive integer"):
+        Jacobi(check_every=2**31)

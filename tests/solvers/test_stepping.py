@@ -52,3 +52,13 @@ def test_a_singular_problem_keeps_its_integral() -> None:
     exact = solve(problem).field
     errors = [float(jnp.linalg.norm(field - exact)) for field in fields]
     assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("scale", [2.0**-170, 2.0**170])
+def test_sources_of_any_size_have_the_same_iterates(scale: float) -> None:
+    """Cycles are in single precision, which has no numbers of that size."""
+    grid = Grid((40, 40))
+    runs = [iterates(Poisson(grid, lambda x, y, s=s: s * jnp.exp(x * y)), Multigrid())
+            for s in (1.0, scale)]  # fmt: skip
+    for one, other in itertools.islice(zip(*runs, strict=True), 4):
+        np.testing.assert_allclose(other / scale, one, rtol=1e-9, atol=1e-15)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from solvers import (
+    ConjugateGradient,
     Deflation,
     FixedHandoff,
     Galerkin,
@@ -20,6 +21,7 @@ from solvers import (
     Poisson,
     Reason,
     Refined,
+    ScaledGuess,
     SolveError,
     SpectralHandoff,
     advise,
@@ -628,3 +630,63 @@ def test_it_says_where_relaxing_was_cut_short() -> None:
     hybrid = Hybrid(Jacobi(rtol=1e-10, max_steps=10**9), FixedHandoff(0))
     found = hybrid.solve(problem, [zero], max_seconds=0.05)
     assert "It was stopped, by the limit" in found.explain()
+
+
+def test_a_limit_holds_where_a_target_is_priced_and_not_the_solvers_own_rule() -> None:
+    """What is left to the target was a millisecond, and what ran took seconds, in one go."""
+    problem = gallery.published(1000).problem
+    field = 0.99 * problem.field(solve(problem).value)
+    hybrid = Hybrid(Jacobi(rtol=1e-12, max_steps=10**8), FixedHandoff(0, target=0.1))
+    found = hybrid.solve(problem, [Snapshot(0, 0.0, lambda grid: field)], max_seconds=0.05)
+    assert found.solution.reason == Reason.interrupted
+    assert "to the method's own tolerance" in found.explain()
+
+
+def test_a_price_that_does_not_know_the_guess_trains_nothing() -> None:
+    found = Hybrid(ConjugateGradient()).plan(PROBLEM, converging())
+    assert found.handoff.initial is None
+    assert "whatever it starts from" in found.handoff.reason
+    assert found.costs.training == 0
+
+
+def test_the_limit_leaves_no_cool_down(session_of: Any) -> None:
+    training = Cooling([9.0, 5.0, 1.2, *[2.0] * 20], 0.1)
+    session = session_of(training)
+    session.max_seconds = 1.75
+    handoff = SpectralHandoff(combine=False).decide(session)
+    assert training.cooled_from == -1
+    assert handoff.seconds + handoff.predicted_seconds <= session.max_seconds
+
+
+def test_ctrl_c_in_a_cool_down_leaves_what_there_was(
+    session_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> Snapshot:
+        raise KeyboardInterrupt
+
+    training = Cooling([9.0, 5.0, 1.2, *[2.0] * 20], 0.1)
+    monkeypatch.setattr(training, "cool_down", interrupt)
+    session = session_of(training)
+    handoff = SpectralHandoff(combine=False).decide(session)
+    assert session.is_interrupted
+    assert handoff.predicted_seconds == pytest.approx(1.2)
+
+
+def test_a_clock_that_stands_still_ends_in_no_division(session_of: Any) -> None:
+    training = training_of([9.0, 5.0, 3.0, 0.1], seconds=0.0)
+    assert SpectralHandoff().decide(session_of(training)).step in (0, 50, 100, 150, 200)
+
+
+def test_no_relative_tolerance_is_no_division() -> None:
+    def energetic() -> Iterator[Snapshot]:
+        return (s._replace(energy_drop=1.0) for s in converging())
+
+    method = Jacobi(rtol=0.0, atol=1e-6)
+    assert Hybrid(method).plan(PROBLEM, energetic()).handoff.predicted_seconds > 0
+
+
+def test_a_first_start_is_compiled_before_it_is_charged() -> None:
+    jax.clear_caches()
+    stream = [Snapshot(i, 1e-3 * i, lambda _: EXACT) for i in range(2)]
+    first = Hybrid(Jacobi(), FixedHandoff(1), handover=ScaledGuess()).plan(PROBLEM, stream)
+    assert first.costs.looking < first.costs.compiling

@@ -254,3 +254,23 @@ def test_a_second_price_compiles_nothing_and_runs_nothing_twice() -> None:
     assert first.compile_seconds > 0
     assert second.compile_seconds == 0
     assert second.zero.steps == first.zero.steps
+
+
+def test_set_up_that_takes_as_long_as_many_steps_is_no_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """50 ms of set-up, by 10 % more or less each time, and 10 µs a step."""
+    now, noise = 0.0, np.random.default_rng(0)
+
+    def run_steps(
+        problem: Poisson, method: Jacobi, steps: int, u: jax.Array
+    ) -> tuple[jax.Array, int]:
+        nonlocal now
+        now += 0.05 * noise.uniform(0.95, 1.05) + 1e-5 * steps
+        return u, steps
+
+    monkeypatch.setattr("solvers.hybrid.timing.run_steps", run_steps)
+    method = Jacobi(check_every=1)
+    for _ in range(10):
+        measured = measure_step(gallery.published(32).problem, method, lambda: now)
+        assert measured.seconds == pytest.approx(1e-5, rel=0.2)

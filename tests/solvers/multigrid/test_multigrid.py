@@ -15,6 +15,7 @@ from solvers import (
     EllipticOperator,
     FastDiagonalization,
     Grid,
+    LineRelaxation,
     Multigrid,
     Poisson,
     Reason,
@@ -338,3 +339,72 @@ def test_nodal_coefficients_for_each_axis_are_coarsened_by_their_means() -> None
     diffusion = (lambda x, y: 1 + x, lambda x, y: 1e-3 * (1 + x * y))
     problem = Poisson(Grid((48, 40)), 1.0, diffusion=diffusion)
     assert int(solve(problem, Multigrid()).num_steps) <= 10
+
+
+@pytest.mark.parametrize(
+    ("names", "intervals"),
+    [
+        ("DD-NN", (16, 1)),
+        ("DN", (1,)),
+        ("DN-NN", (300, 1)),
+        ("NN-DD-NN", (1, 8, 1)),
+        ("PP-NN", (6, 1)),
+    ],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_an_axis_of_one_interval_is_an_axis(
+    names: str, intervals: tuple[int, ...], full: bool
+) -> None:
+    """All of its rows weigh ½: the residual was half the true one, and the answer half wrong."""
+    grid = Grid(intervals, boundary=sides(names))
+    problem = Poisson(grid, lambda *x: 1 + sum(x) ** 2, reaction=0.5)
+    solution = solve(problem, Multigrid(full=full, rtol=1e-10))
+    assert relative_residual(problem, solution) <= 1.1e-10
+
+
+@pytest.mark.parametrize("varies", [True, False])
+@pytest.mark.parametrize("data", [{"reaction": 1e-3}, {"reaction": 1e-6}, {"reaction": 1e-9},
+                                  {"robin": 1e-7}])  # fmt: skip
+def test_little_pull_beside_neumann_sides_costs_nothing(
+    varies: bool, data: dict[str, float]
+) -> None:
+    """Constants, nearly a null space, took 1470 steps or ended in NaN, in single precision."""
+    grid = Grid((48, 40), boundary=sides("NN-NN"))
+    a = (lambda x, y: 1 + x * y) if varies else 1.0
+    problem = Poisson(grid, lambda x, y: jnp.cos(jnp.pi * x), diffusion=a, **data)
+    for method, most in (
+        (ConjugateGradient(preconditioner=Multigrid()), 9),
+        (Multigrid(), 8),
+        (Multigrid(full=True), 8),
+    ):
+        assert int(solve(problem, method).num_steps) <= most
+
+
+def test_full_is_a_condition() -> None:
+    with pytest.raises(ValueError, match="full: expected True or False"):
+        Multigrid(full="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "intervals", "varies"),
+    [
+        ("NN", (256,), False),
+        ("PP", (256,), False),
+        ("NN", (500,), True),
+        ("PP", (500,), True),
+        ("NN-NN", (1024, 2), False),
+    ],
+)
+def test_a_line_that_is_all_of_a_singular_level_is_held(
+    names: str, intervals: tuple[int, ...], varies: bool
+) -> None:
+    a = (lambda *x: 1 + x[0] * (1 - x[0])) if varies else 1.0
+    problem = Poisson(
+        Grid(intervals, boundary=sides(names)), lambda *x: jnp.cos(2 * jnp.pi * x[0]), diffusion=a
+    )
+    assert int(solve(problem, Multigrid(smoother=LineRelaxation())).num_steps) <= 12
+
+
+def test_smoothers_of_other_axes_are_named() -> None:
+    with pytest.raises(ValueError, match="smoother: expected axes below 2"):
+        solve(Poisson(Grid((200, 200)), 1.0), Multigrid(smoother=LineRelaxation(2)))
