@@ -146,7 +146,9 @@ class SpectralHandoff:
     over. There is no training where relaxing from zero costs less than `least_steps` steps and the
     cool-down; one that does not say how long a step takes is timed for a chunk, and what that gave
     is looked at. So is the last snapshot of a training that ends, be it of step 0: a network that
-    there was before. A guess dearer than zero is not used.
+    there was before. A guess dearer than zero is not used. Nothing is trained for methods of which
+    the price does not know the guess, all but `Jacobi`, `GaussSeidel` and `Multigrid`: to hand over
+    to conjugate gradients take `FixedHandoff`.
 
     Args:
         target: None to price the solver's own rule (rtol·‖b‖), or an algebraic error relative to
