@@ -12,6 +12,16 @@ from jax.flatten_util import ravel_pytree
 from solvers.arguments import expect
 from solvers.operators import EllipticOperator
 
+# Operators that hold their entries, and give their diagonal for nothing.
+WITH_ENTRIES = (
+    lx.MatrixLinearOperator
+    | lx.PyTreeLinearOperator
+    | lx.DiagonalLinearOperator
+    | lx.TridiagonalLinearOperator
+    | lx.IdentityLinearOperator
+)
+POWERS = 8
+
 
 class RaveledOperator(eqx.Module):
     """Any square lineax operator, seen as one on flat vectors.
@@ -86,8 +96,23 @@ def norm(operator: Operator, v: jax.Array) -> jax.Array:
 
 
 def size_of(operator: Operator) -> jax.Array:
-    """2 max(D), which the eigenvalues of an M-matrix do not exceed."""
+    """2 max(D), which the eigenvalues of an M-matrix do not exceed; of what has no entries ‖A‖."""
+    if isinstance(operator, RaveledOperator) and not isinstance(operator.operator, WITH_ENTRIES):
+        return _size_by_powers(operator)
     return 2 * jnp.max(operator.diagonal())
+
+
+def _size_by_powers(operator: RaveledOperator) -> jax.Array:
+    """‖A‖ by the power method, within a factor of two or so: its diagonal would take N products."""
+    inner = operator.operator
+    dtype = jax.tree.leaves(inner.in_structure())[0].dtype
+    v = jax.random.normal(jax.random.key(0), (inner.in_size(),), dtype)
+
+    def larger(_: Any, v: jax.Array) -> jax.Array:
+        v = operator.mv(v / jnp.linalg.norm(v))
+        return jnp.where(jnp.linalg.norm(v) > 0, v, 1)
+
+    return jnp.linalg.norm(jax.lax.fori_loop(0, POWERS, larger, v))
 
 
 def without_mean(operator: Operator, u: jax.Array) -> jax.Array:
