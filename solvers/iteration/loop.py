@@ -50,28 +50,20 @@ def iterate(
         `residual_steps` (both `HISTORY` long, −1 where unused, the last used one final); `low` of
         methods that have it.
     """
-    unit, is_finite = power_of_two(b), jnp.isfinite(jnp.max(jnp.abs(u)))
+    unit = power_of_two(b)
     b, u = in_range(operator, b / unit), u / unit
     b_norm = norm(operator, b)
     u = without_mean(operator, jnp.where(b_norm == 0, 0, u))
     first_norm = norm(operator, b - operator.mv(u))
     atol = method.atol.astype(b.dtype) / unit
-    target = jnp.maximum(method.rtol.astype(b.dtype) * b_norm, atol)
-    size_of_a = size_of(operator)
-    eps = jnp.asarray(float(jnp.finfo(b.dtype).eps) ** method.parts, b.dtype)
-    # Of a guess that is worse than zero, and so large that its rounding hides the tolerance,
-    # nothing good comes: lineax's tangents start from the guess of the solution.
-    is_hopeless = (eps * size_of_a * norm(operator, u) > target) & (first_norm > b_norm)
-    is_hopeless &= is_finite
-    u, first_norm = jnp.where(is_hopeless, 0, u), jnp.where(is_hopeless, b_norm, first_norm)
     goal = _Goal(
         operator=operator,
-        target=target,
+        target=jnp.maximum(method.rtol.astype(b.dtype) * b_norm, atol),
         b_norm=b_norm,
         first_norm=first_norm,
-        size_of_a=size_of_a,
+        size_of_a=size_of(operator),
         max_steps=method.max_steps,
-        eps=eps,
+        eps=jnp.asarray(float(jnp.finfo(b.dtype).eps) ** method.parts, b.dtype),
     )
     loop, reason = _run(method, goal, setup, b, u)
     norms, steps = history.finish(loop.history, loop.step, loop.norm)
