@@ -20,6 +20,7 @@ from benchmarks.devices.fields import SOLVERS
 from benchmarks.devices.merging import compared
 from benchmarks.devices.tables import speed_up, succeeded
 from benchmarks.handoff.verdict import median_seconds, regrets, way_seconds
+from benchmarks.multigrid.verdict import converged_seconds
 from benchmarks.race import DISCRETIZATION
 from benchmarks.report import COLUMNS, verdict
 from benchmarks.results import write_json
@@ -111,7 +112,7 @@ def multigrid_table(results: dict[str, Any]) -> str:
     labels = {solver: row["label"] for (_, _, solver), row in rows.items()}
     for solver in ("multigrid", "multigrid_cg", "cg", "direct", "direct_cg", "pyamg", "sine"):
         found = [rows.get((case, n, solver)) for case, n in cases.items()]
-        cells = [_cell(_seconds(row)) for row in found]
+        cells = [_cell(converged_seconds(row)) for row in found]
         lines.append(f"| {labels[solver]} | {' | '.join(cells)} |")
     environment = results["environment"]
     versions, device = environment["versions"], environment["device"]
@@ -121,11 +122,6 @@ def multigrid_table(results: dict[str, Any]) -> str:
         "and the set-up of the last two apart, ours in; – not for this case, or not converged."
     )
     return "\n".join([*lines, "", notes, "", *_answers(results["verdict"])])
-
-
-def _seconds(row: dict[str, Any] | None) -> float | None:
-    """Of a row that is there and has converged."""
-    return row["seconds"] if row is not None and row["status"] == "converged" else None
 
 
 def _power(case: str) -> str:

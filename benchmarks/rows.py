@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,19 +121,20 @@ def race(case: gallery.Case, settings: Settings, stages: Stages) -> Race:
                 ref, method, snapshot, label, cap=cap, report=report
             )
             tracks[f"hybrid_{name}"].compile_seconds += training.compile_seconds
+    make = partial(entry.training, case, settings.seed)
     with stages("hybrid, scheduler", cap) as report:
         tracks["hybrid_scheduler"], plan = scheduler_row(
             ref,
             method,
-            lambda: entry.training(case, settings.seed),
+            make,
             "hybrid, scheduler",
             cap=cap,
             report=report,
         )
     with stages("hybrid into Gauss–Seidel", cap) as report:
         tracks["hybrid_gauss_seidel"], _ = scheduler_row(
-            ref, RELAXATIONS["gauss-seidel"](), lambda: entry.training(case, settings.seed),
-            "hybrid into Gauss–Seidel", cap=cap, report=report,
+            ref, RELAXATIONS["gauss-seidel"](), make, "hybrid into Gauss–Seidel", cap=cap,
+            report=report,
         )  # fmt: skip
     later = [snapshot for snapshot in kept if snapshot.step > first[-1].step]
     return Race(ref, cap, tracks, plan, [*first, *later], relaxed)

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from rich.console import Console
 
+from benchmarks.devices.triad import Triad
 from benchmarks.figures import STYLE
 from benchmarks.options import Parser
 from benchmarks.report import Stages, plain_table
@@ -28,46 +29,24 @@ SIZES = (128, 256, 512, 1024, 2048)
 RUNS = 9
 
 
-def copy_seconds(shape: tuple[int, ...], dtype: Any, least: float = 0.05) -> float:
-    """Seconds of one v = u + s·b, the mean over a run of about `least` seconds.
-
-    v is written into memory that is there, as a sweep's result is.
-    """
-    u, b, v = jnp.ones(shape, dtype), jnp.full(shape, 2, dtype), jnp.zeros(shape, dtype)
-    half = jnp.asarray(0.5, dtype)
-    triad = jax.jit(lambda u, b, v: u + half * b, donate_argnums=2, keep_unused=True)
-
-    def run(count: int) -> float:
-        nonlocal v
-        begin = time.perf_counter()
-        for _ in range(count):
-            v = triad(u, b, v)
-        jax.block_until_ready(v)
-        return time.perf_counter() - begin
-
-    run(1)
-
-    count = max(1, int(least / max(run(3) / 3, 1e-7)))
-    return run(count) / count
-
-
 def measure(size: int, dtype: Any) -> dict[str, Any]:
     """Median over interleaved runs at size × size unknowns."""
     grid = Grid((size + 1, size + 1), dtype=dtype)
     problem, method = Poisson(grid, 1.0), Jacobi()
-    sweeps, copies, ratios = [], [], []
+    triad = Triad(dtype, grid.size)
+    sweeps, ratios = [], []
     for _ in range(RUNS):
         sweeps.append(measure_step(problem, method, time.perf_counter, least=0.05)[0])
-        copies.append(copy_seconds(grid.shape, dtype))
-        ratios.append(copies[-1] / sweeps[-1])
+        triad.again()
+        ratios.append(triad.seconds[-1] / sweeps[-1])
     moved = 3 * grid.size * np.dtype(dtype).itemsize
     return {
         "size": size,
         "dtype": np.dtype(dtype).name,
         "sweep_seconds": float(np.median(sweeps)),
-        "copy_seconds": float(np.median(copies)),
+        "copy_seconds": float(np.median(triad.seconds)),
         "sweep_gb_per_s": moved / float(np.median(sweeps)) / 1e9,
-        "copy_gb_per_s": moved / float(np.median(copies)) / 1e9,
+        "copy_gb_per_s": moved / float(np.median(triad.seconds)) / 1e9,
         "ratio": float(np.median(ratios)),
         "ratio_spread": [float(x) for x in np.quantile(ratios, [0.25, 0.75])],
     }

@@ -312,11 +312,10 @@ class RitzTraining:
 
     def _timed_step(self, level: int) -> float:
         """The quicker of two single steps."""
-        _, params, optimizer, average, *_ = self._start
-        seconds = []
+        start_of_all, seconds = Position(*self._start[1:4]), []
         for _ in range(2):
             start = self._clock()
-            self._programs.steps(level, Position(params, optimizer, average), 0, np.ones(1))
+            self._programs.steps(level, start_of_all, 0, np.ones(1))
             seconds.append(self._clock() - start)
         return min(seconds)
 

@@ -101,3 +101,18 @@ def expect(name: str, value: Any, kinds: Any, expected: str) -> None:
     """
     if isinstance(value, type) or not isinstance(value, kinds):
         raise ValueError(f"{name}: expected {expected}, got {reprlib.repr(value)}")
+
+
+def per_axis(name: str, value: Any, ndim: int) -> tuple[Any, ...]:
+    """Spread one value for all sides, or one entry per axis, to `ndim` entries.
+
+    In 1-D a pair is the (low, high) pair of the only axis.
+    """
+    if not isinstance(value, tuple | list):
+        return (value,) * ndim
+    entries = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
+    if ndim == 1 and len(entries) == 2:
+        return (entries,)
+    if len(entries) != ndim:
+        raise ValueError(f"{name}: expected one entry per axis ({ndim}), got {len(entries)}")
+    return entries

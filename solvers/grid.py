@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import as_floating, as_real, is_traced
+from solvers.arguments import as_floating, as_real, is_traced, per_axis
 from solvers.placement import is_spread, spread
 
 
@@ -210,7 +210,7 @@ class Grid(eqx.Module):
     def norm(self, u: jax.Array) -> jax.Array:
         """√(∏h)·‖u‖₂, the discrete L² norm of values at nodes."""
         u = self.floating(u)
-        return root(jnp.sum(u * u)) * jnp.asarray(math.sqrt(self.cell_volume), u.dtype)
+        return square_root(jnp.sum(u * u)) * jnp.asarray(math.sqrt(self.cell_volume), u.dtype)
 
     def integral(self, field: jax.Array) -> jax.Array:
         """∫ of a field on all nodes by the trapezoidal rule; shape `full_shape` to a scalar.
@@ -315,7 +315,7 @@ class Grid(eqx.Module):
         return (1 if low is Boundary.DIRICHLET else 0), stop
 
 
-def root(square: jax.Array) -> jax.Array:
+def square_root(square: jax.Array) -> jax.Array:
     """√, with slope 0 at 0."""
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
@@ -381,21 +381,6 @@ def _sides(boundary: Any, ndim: int) -> tuple[tuple[Boundary, Boundary], ...]:
             raise ValueError(f"boundary: axis {axis} has the impossible sides {pair!r}")
         sides.append(pair)
     return tuple(sides)
-
-
-def per_axis(name: str, value: Any, ndim: int) -> tuple[Any, ...]:
-    """Spread one value for all sides, or one entry per axis, to `ndim` entries.
-
-    In 1-D a pair is the (low, high) pair of the only axis.
-    """
-    if not isinstance(value, tuple | list):
-        return (value,) * ndim
-    entries = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
-    if ndim == 1 and len(entries) == 2:
-        return (entries,)
-    if len(entries) != ndim:
-        raise ValueError(f"{name}: expected one entry per axis ({ndim}), got {len(entries)}")
-    return entries
 
 
 def without(items: tuple[Any, ...], axis: int) -> tuple[Any, ...]:

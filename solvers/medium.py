@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvers.arguments import checked, is_traced
-from solvers.grid import Cells, Grid, root
+from solvers.grid import Cells, Grid, square_root
 from solvers.interface import checked_level, is_mask, sample_level
 
 # Shares of a face below this are none, so that no row is made of rounding errors.
@@ -310,7 +310,7 @@ def _share_of_simplex(corners: list[jax.Array]) -> jax.Array:
 
 def _length(vector: Sequence[jax.Array]) -> jax.Array:
     """√Σ x², with slope 0 at 0."""
-    return root(jnp.asarray(sum(x**2 for x in vector)))
+    return square_root(jnp.asarray(sum(x**2 for x in vector)))
 
 
 def _ratio(x: jax.Array, y: Any) -> jax.Array:

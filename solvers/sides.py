@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers.arguments import as_real, checked, is_traced
-from solvers.grid import Boundary, Grid, per_axis, without
+from solvers.arguments import as_real, checked, is_traced, per_axis
+from solvers.grid import Boundary, Grid, without
 
 # Per axis of the (low, high) side: a number, values at its nodes, or None where they are 0.
 SideValues = tuple[tuple[jax.Array | None, jax.Array | None], ...]

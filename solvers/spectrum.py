@@ -9,7 +9,7 @@ import numpy as np
 
 from solvers import transforms
 from solvers.arguments import expect
-from solvers.grid import Grid, root
+from solvers.grid import Grid, square_root
 from solvers.operators import EllipticOperator
 from solvers.relaxation.gauss_seidel import GaussSeidel
 from solvers.relaxation.jacobi import Jacobi
@@ -148,7 +148,7 @@ def damping_of(method: Any, operator: EllipticOperator, mu: jax.Array) -> jax.Ar
         omega = method.over_relaxation.astype(mu.dtype)
         half = omega * jnp.abs(mu) / 2
         inside = half**2 - (omega - 1)
-        largest = half + root(jnp.maximum(inside, 0))
+        largest = half + square_root(jnp.maximum(inside, 0))
         return jnp.where(inside >= 0, largest**2, jnp.abs(omega - 1))
     raise ValueError(f"method: expected Jacobi or GaussSeidel, got {type(method).__name__}")
 
@@ -174,4 +174,4 @@ def by_frequency(coefficients: jax.Array, grid: Grid, count: int) -> jax.Array:
     shell = np.rint(np.sqrt(squares)).astype(int)
     shell = np.where(shell <= count, shell, count + 1).reshape(-1)
     sums = jnp.zeros(count + 2, coefficients.dtype).at[shell].add(coefficients.reshape(-1) ** 2)
-    return root(sums[: count + 1])
+    return square_root(sums[: count + 1])

@@ -19,17 +19,18 @@ class Triad:
 
     Args:
         dtype: precision.
+        entries: of an array; by default more than any cache holds.
 
     Attributes:
         seconds: of one triad, a sample for each call of `again`.
     """
 
-    def __init__(self, dtype: Any):
+    def __init__(self, dtype: Any, entries: int | None = None):
         dtype = np.dtype(dtype)
-        entries = max(ARRAY_BYTES // dtype.itemsize, 1)
-        self.bytes = 3 * entries * dtype.itemsize
-        self._u, self._b = jnp.ones(entries, dtype), jnp.full(entries, 2, dtype)
-        self._v = jnp.zeros(entries, dtype)
+        count: int = entries or max(ARRAY_BYTES // dtype.itemsize, 1)
+        self.bytes = 3 * count * dtype.itemsize
+        self._u, self._b = jnp.ones(count, dtype), jnp.full(count, 2, dtype)
+        self._v = jnp.zeros(count, dtype)
         scale = jnp.asarray(0.5, dtype)
         # Kept although unused: it is where the result goes.
         self._run = jax.jit(lambda u, b, v: u + scale * b, donate_argnums=2, keep_unused=True)

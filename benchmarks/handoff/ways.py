@@ -29,7 +29,7 @@ from solvers import (
 )
 from solvers.gallery import Case
 from solvers.hybrid.handover import Handover, smoothed
-from solvers.hybrid.price import RelaxationPrice, price_of
+from solvers.hybrid.price import is_priced_by_modes, price_of
 from solvers.hybrid.timing import run_steps, step_time
 from solvers.snapshots import Snapshot
 
@@ -113,10 +113,7 @@ class Timer:
             self.zero_runs[name], self.zero_steps[name] = run, run.steps
             self.is_predicted[name] = not np.isfinite(run.steps)
             if self.is_predicted[name]:
-                price = price_of(goal.problem, method, target=goal.target)
-                # One that is timed does not look at the goal.
-                knows = isinstance(price, RelaxationPrice)
-                self.zero_steps[name] = price.zero.steps if knows else np.inf
+                self.zero_steps[name] = _predicted(goal, method)
 
     def zero(self, name: str) -> float:
         """Seconds of a solver from zero; predicted where it would take longer than allowed."""
@@ -176,6 +173,13 @@ class Timer:
             "first_error": float(run.errors[0]),
             "every": every if isinstance(chosen, Deflated) else None,
         }
+
+
+def _predicted(goal: Goal, method: Any) -> float:
+    """Steps from zero by the price; infinite where that does not look at the goal."""
+    if not is_priced_by_modes(method):
+        return np.inf
+    return price_of(goal.problem, method, target=goal.target).zero.steps
 
 
 def nothing(problem: Poisson) -> Snapshot:

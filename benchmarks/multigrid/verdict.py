@@ -91,16 +91,16 @@ def _find(rows: list[Row], case: str, size: int, solver: str) -> Row | None:
 
 def _largest(rows: list[Row], case: str, solver: str, *, at: int) -> list[Row]:
     """The row of size `at`, or else of the largest size that ran; empty if there is none."""
-    ran = [r for r in rows if (r["case"], r["solver"]) == (case, solver) and _seconds(r)]
+    ran = [r for r in rows if (r["case"], r["solver"]) == (case, solver) and converged_seconds(r)]
     exact = [row for row in ran if row["size"] == at]
     return exact or sorted(ran, key=lambda row: row["size"])[-1:]
 
 
 def _ratio(other: Row | None, ours: Row | None) -> float | None:
-    seconds = _seconds(other), _seconds(ours)
+    seconds = converged_seconds(other), converged_seconds(ours)
     return seconds[0] / seconds[1] if seconds[0] and seconds[1] else None
 
 
-def _seconds(row: Row | None) -> float | None:
+def converged_seconds(row: Row | None) -> float | None:
     """Of a row that is there and has met the tolerance."""
     return row["seconds"] if row is not None and row["status"] == "converged" else None

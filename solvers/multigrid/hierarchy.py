@@ -117,8 +117,8 @@ def build(
     plan, coarsest = stages(operator, all_axes=coarsens_all_axes(smoother))
     interpolations = tuple(cubic_interpolation(s.axes, s.coarsened) for s in plan)
     make = _constant if operator.is_constant else _varying
-    leaves = operator.is_singular if is_nearly_singular is None else is_nearly_singular
-    levels, transfers, solve = make(operator, plan, coarsest, leaves)
+    leaves_constants = operator.is_singular if is_nearly_singular is None else is_nearly_singular
+    levels, transfers, solve = make(operator, plan, coarsest, leaves_constants)
     relaxations = tuple(
         relaxation_on(level, smoother, is_full=len(stage.coarsened) == len(stage.axes))
         for level, stage in zip(levels, plan, strict=True)
@@ -138,12 +138,12 @@ def _constant(
     operator: EllipticOperator,
     plan: list[Stage],
     coarsest: tuple[Axis, ...],
-    leaves: bool | jax.Array,
+    leaves_constants: bool | jax.Array,
 ) -> Any:
     strengths, reaction = operator.conductances, operator.reaction
     levels = tuple(constant_level(stage.axes, strengths, reaction) for stage in plan)
     transfers = tuple(linear_transfer(stage.axes, stage.coarsened) for stage in plan)
-    solve = tensor_solve(coarsest, strengths, reaction, is_singular=leaves)
+    solve = tensor_solve(coarsest, strengths, reaction, is_singular=leaves_constants)
     return levels, transfers, solve
 
 
@@ -151,7 +151,7 @@ def _varying(
     operator: EllipticOperator,
     plan: list[Stage],
     coarsest: tuple[Axis, ...],
-    leaves: bool | jax.Array,
+    leaves_constants: bool | jax.Array,
 ) -> Any:
     finest, filled = finest_level(operator), operator.filled
     level: Level | StencilLevel = finest if filled is None else finest_level(_padded(operator))
@@ -166,7 +166,7 @@ def _varying(
         level = finest
     elif filled is not None:
         transfers[0] = transfers[0].on(split(filled))
-    return tuple(levels), tuple(transfers), dense_solve(level, is_singular=leaves)
+    return tuple(levels), tuple(transfers), dense_solve(level, is_singular=leaves_constants)
 
 
 def _padded(operator: EllipticOperator) -> EllipticOperator:

@@ -1,13 +1,10 @@
 """Constants that are all but a null space, taken care of beside the cycles."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from solvers.multigrid.blocks import Blocks, split
-from solvers.multigrid.cycle import add
 from solvers.multigrid.level import Level
 from solvers.operators import EllipticOperator
 
@@ -36,32 +33,32 @@ class Lifting(eqx.Module):
     inverse: jax.Array
     rows: Blocks
 
-    def around(self, level: Level, correct: Callable[[Blocks], Blocks], r: Blocks) -> Blocks:
-        """The correction to a residual of rows that are not weighed, in its precision."""
-        dtype = self.inverse.dtype
+    @property
+    def is_needed(self) -> jax.Array:
+        """Whether row sums are that small."""
+        return self.inverse > 0
+
+    def without_constant(self, level: Level, r: Blocks) -> tuple[Blocks, jax.Array]:
+        """r − s A1 and s, of a residual of rows that are not weighed, in its precision."""
         s = _sum(level.weigh(r)) * self.inverse
         unweighed = level.weigh(self.rows, -1)
-        e = correct({parity: x - s * unweighed[parity] for parity, x in r.items()})
-        e = {parity: x.astype(dtype) for parity, x in e.items()}
+        return {parity: x - s * unweighed[parity] for parity, x in r.items()}, s
+
+    def with_constant(self, e: Blocks, s: jax.Array) -> Blocks:
+        """e + (s − 1ᵀAe/1ᵀA1), in the operator's precision."""
+        e = {parity: x.astype(s.dtype) for parity, x in e.items()}
         rest = s - _sum({parity: x * self.rows[parity] for parity, x in e.items()}) * self.inverse
-        return add(e, {parity: jnp.full_like(x, rest) for parity, x in e.items()})
+        return {parity: x + rest for parity, x in e.items()}
 
 
-def is_nearly_singular(operator: EllipticOperator) -> jax.Array | None:
-    """Whether constants are nearly the null space; None where they are it, or cannot be."""
+def lifting_of(operator: EllipticOperator) -> Lifting | None:
+    """What lifts constants out of the cycles; None where they are the null space, or cannot be."""
     if operator.is_singular or operator.grid.has_dirichlet_side:
         return None
     rows = operator.mv(jnp.ones(operator.grid.shape, operator.grid.dtype))
     diagonal = jnp.broadcast_to(operator.diagonal(), operator.grid.shape)
-    return jnp.sum(rows) <= SMALL * jnp.sum(diagonal)
-
-
-def lifting_of(operator: EllipticOperator, is_small: jax.Array | None) -> Lifting | None:
-    """What lifts constants out of the cycles, None where that is never needed."""
-    if is_small is None:
-        return None
-    rows = operator.mv(jnp.ones(operator.grid.shape, operator.grid.dtype))
     total = jnp.sum(rows)
+    is_small = total <= SMALL * jnp.sum(diagonal)
     return Lifting(jnp.where(is_small, 1 / jnp.where(is_small, total, 1), 0), split(rows))
 
 

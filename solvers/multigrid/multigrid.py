@@ -1,7 +1,6 @@
 """The multigrid method, as a step of the one loop."""
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -26,7 +25,7 @@ from solvers.multigrid.cycle import (
 )
 from solvers.multigrid.hierarchy import Hierarchy, build, finest_level
 from solvers.multigrid.level import Level
-from solvers.multigrid.lifting import Lifting, is_nearly_singular, lifting_of
+from solvers.multigrid.lifting import Lifting, lifting_of
 from solvers.multigrid.smoothing import SMOOTHERS
 from solvers.operators import EllipticOperator
 
@@ -39,9 +38,15 @@ class MultigridSetup(NamedTuple):
     scale: jax.Array
     lifting: Lifting | None
 
-    def corrected(self, correct: Callable[[Blocks], Blocks], r: Blocks) -> Blocks:
-        """A correction by cycles, with what they leave alone."""
-        return correct(r) if self.lifting is None else self.lifting.around(self.finest, correct, r)
+    def lowered(self, r: Blocks) -> tuple[Blocks, jax.Array | None]:
+        """What the cycles are to correct, and the constant that they leave alone."""
+        if self.lifting is None:
+            return r, None
+        return self.lifting.without_constant(self.finest, r)
+
+    def raised(self, e: Blocks, s: jax.Array | None) -> Blocks:
+        """Their correction, with that constant."""
+        return e if self.lifting is None or s is None else self.lifting.with_constant(e, s)
 
 
 class Estimates(NamedTuple):
@@ -178,10 +183,9 @@ class Multigrid(AbstractIteration):
         # Divided by a power of two near its largest entry, it is within float32's range.
         scale = _power_of_two(jnp.max(operator.diagonal()))
         scaled = _divided(operator, scale)
-        is_small = is_nearly_singular(scaled)
-        hierarchy = build(scaled, self.smoother, is_small)
+        lifting = lifting_of(scaled)
+        hierarchy = build(scaled, self.smoother, None if lifting is None else lifting.is_needed)
         cycles = hierarchy if precision == dtype else hierarchy.astype(precision)
-        lifting = lifting_of(scaled, is_small)
         return MultigridSetup(scaled, finest_level(scaled), hierarchy, cycles, scale, lifting)
 
     def start(self, setup: MultigridSetup, b: jax.Array, u: jax.Array) -> MultigridCarry:
@@ -192,14 +196,9 @@ class Multigrid(AbstractIteration):
 
     def _full(self, setup: MultigridSetup, carry: MultigridCarry) -> MultigridCarry:
         """Full multigrid for the correction, in the operator's precision."""
-        nests = []
-
-        def by_nest(r: Blocks) -> Blocks:
-            nests.append(full_multigrid(setup.hierarchy, self._plan(), r))
-            return nests[0].solution
-
-        u = add(carry.u, setup.corrected(by_nest, carry.r))
-        nest = nests[0]
+        lowered, s = setup.lowered(carry.r)
+        nest = full_multigrid(setup.hierarchy, self._plan(), lowered)
+        u = add(carry.u, setup.raised(nest.solution, s))
         r = setup.finest.residual(carry.f, u)
         if self.error_fraction is None:
             return MultigridCarry(carry.f, u, r)
@@ -211,11 +210,9 @@ class Multigrid(AbstractIteration):
 
     def step(self, setup: MultigridSetup, b: jax.Array, carry: MultigridCarry) -> MultigridCarry:
         f, u, r, errors = carry
-
-        def by_cycle(r: Blocks) -> Blocks:
-            return run_cycle(setup.cycles, self._plan(), _cast(r, setup.cycles.dtype))
-
-        e = setup.corrected(by_cycle, r)
+        lowered, s = setup.lowered(r)
+        e = run_cycle(setup.cycles, self._plan(), _cast(lowered, setup.cycles.dtype))
+        e = setup.raised(e, s)
         u = written(add(u, _cast(e, b.dtype)), never_of(r))
         before, r = r, written(setup.finest.residual(f, u), never_of(r))
         if errors is not None:
@@ -275,17 +272,15 @@ class Multigrid(AbstractIteration):
         hierarchy = setup.cycles
         # Divided by a power of two near its largest entry, r too is within float32's range.
         unit = _power_of_two(jnp.max(jnp.abs(r)))
+        lowered, s = setup.lowered(setup.finest.weigh(split(r / unit), -1))
+        f = _cast(lowered, hierarchy.dtype)
+        u = run_cycle(hierarchy, plan, f)
 
-        def by_cycles(r: Blocks) -> Blocks:
-            f = _cast(r, hierarchy.dtype)
-            u = run_cycle(hierarchy, plan, f)
+        def again(_: Any, u: Blocks) -> Blocks:
+            return run_cycle(hierarchy, plan, f, u)
 
-            def again(_: Any, u: Blocks) -> Blocks:
-                return run_cycle(hierarchy, plan, f, u)
-
-            return jax.lax.fori_loop(0, steps - 1, again, u) if steps > 1 else u
-
-        u = setup.corrected(by_cycles, setup.finest.weigh(split(r / unit), -1))
+        u = jax.lax.fori_loop(0, steps - 1, again, u) if steps > 1 else u
+        u = setup.raised(u, s)
         return join(u).astype(r.dtype) * (unit / setup.scale)
 
     def _plan(self) -> Plan:
